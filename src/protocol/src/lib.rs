@@ -1,1 +1,22 @@
-//! x
+//! Matrix as values and functions: no I/O, no clock, no randomness.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `room_version` | the supported room versions and their rules |
+//! | `canonical_json` | JSON as it is hashed and signed |
+//! | `signing_key` | the server's ed25519 key and its file format |
+//! | `pdu` | a stored event |
+//! | `event_builder` | making an event: limits, hash, signature, id |
+//! | `auth` | selection of auth events, authorisation, redaction rights |
+//! | `room_state` | power levels, join rule, history visibility, membership, creators |
+
+pub mod auth;
+pub mod canonical_json;
+pub mod event_builder;
+pub mod pdu;
+pub mod room_state;
+pub mod room_version;
+pub mod signing_key;
+
+#[cfg(test)]
+mod test_room;
