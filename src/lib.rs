@@ -1,1 +1,19 @@
-//! x
+//! Myelin: a Matrix homeserver for the edge.
+//!
+//! A map of the code:
+//! - `routes`: the table of endpoints; one file a section of the specification.
+//! - `durable`: the objects: a room's single writer, the notifiers, the guards.
+//! - `storage`: all SQL; one file a family of Synapse's tables.
+//! - `protocol` (a crate of its own): Matrix as values and functions.
+//! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
+//! - `context`, `config`, `error`: what everything shares.
+
+pub mod config;
+pub mod context;
+pub mod durable;
+#[cfg(target_arch = "wasm32")]
+mod edge;
+pub mod error;
+mod log;
+pub mod routes;
+pub mod storage;

@@ -1,0 +1,137 @@
+//! The variables of wrangler.toml, read once per isolate.
+
+use ruma::{OwnedServerName, RoomVersionId};
+
+/// Who may make an account without an administrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Anyone.
+    Open,
+    /// Whoever has a registration token.
+    Token,
+    /// Nobody.
+    Closed,
+}
+
+/// The settings of this server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server_name: OwnedServerName,
+    /// Where clients reach the server, without a final `/`; empty: as they called it.
+    pub public_baseurl: String,
+    pub location: String,
+    pub default_room_version: RoomVersionId,
+    pub registration: Registration,
+    pub registration_shared_secret: Option<String>,
+    pub allow_guests: bool,
+    pub bcrypt_rounds: u32,
+    pub password_pepper: String,
+    pub rate_limits: bool,
+    pub sync_notifiers: u32,
+    pub presence: bool,
+    /// Every answer carries `Server-Timing`.
+    pub development: bool,
+    /// Added to each D1 call and hop, to see the shape of production on a laptop.
+    pub latency_ms: u64,
+    /// A signing key in Synapse's file format; the database's own if absent.
+    pub signing_key: Option<String>,
+    /// Keys of the past, for verification only: lines `ed25519:name base64 expired_ts`.
+    pub old_signing_keys: String,
+    /// One-time secret of the page that makes the administrator's account.
+    pub setup_token: Option<String>,
+    variables: std::collections::HashMap<String, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is not valid: {reason}")]
+pub struct ConfigError {
+    name: &'static str,
+    reason: String,
+}
+
+impl Config {
+    /// Reads all variables by name; `lookup` answers `None` for one that is not set.
+    ///
+    /// # Errors
+    /// A variable that cannot be understood, by its name.
+    pub fn read(
+        names: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let variables: std::collections::HashMap<String, String> =
+            names.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let text = |name: &str| variables.get(name).cloned();
+        let on = |name: &str, default: bool| {
+            text(name).map_or(default, |v| matches!(v.as_str(), "on" | "true" | "1" | "yes"))
+        };
+        Ok(Self {
+            server_name: parse("SERVER_NAME", text("SERVER_NAME").as_deref(), "localhost")?,
+            public_baseurl: text("PUBLIC_BASEURL")
+                .map(|url| url.trim_end_matches('/').to_owned())
+                .unwrap_or_default(),
+            location: text("LOCATION").unwrap_or_default(),
+            default_room_version: room_version(text("DEFAULT_ROOM_VERSION").as_deref())?,
+            registration: registration(text("REGISTRATION").as_deref())?,
+            registration_shared_secret: text("REGISTRATION_SHARED_SECRET"),
+            allow_guests: on("ALLOW_GUESTS", false),
+            bcrypt_rounds: bcrypt_rounds(text("BCRYPT_ROUNDS").as_deref())?,
+            password_pepper: text("PASSWORD_PEPPER").unwrap_or_default(),
+            rate_limits: on("RATE_LIMITS", true),
+            sync_notifiers: parse("SYNC_NOTIFIERS", text("SYNC_NOTIFIERS").as_deref(), "4")?,
+            presence: on("PRESENCE", true),
+            development: on("DEVELOPMENT", false),
+            latency_ms: parse("LATENCY_MS", text("LATENCY_MS").as_deref(), "0")?,
+            signing_key: text("SIGNING_KEY"),
+            old_signing_keys: text("OLD_SIGNING_KEYS").unwrap_or_default(),
+            setup_token: text("SETUP_TOKEN"),
+            variables,
+        })
+    }
+
+    /// A variable that only one place needs; `None` if it is not set.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+}
+
+fn parse<T: std::str::FromStr>(
+    name: &'static str,
+    value: Option<&str>,
+    default: &str,
+) -> Result<T, ConfigError>
+where
+    T::Err: std::fmt::Display,
+{
+    value
+        .unwrap_or(default)
+        .parse()
+        .map_err(|e: T::Err| ConfigError { name, reason: e.to_string() })
+}
+
+fn room_version(value: Option<&str>) -> Result<RoomVersionId, ConfigError> {
+    let name = "DEFAULT_ROOM_VERSION";
+    let version: RoomVersionId = parse(name, value, "12")?;
+    match version.rules() {
+        Some(_) => Ok(version),
+        None => Err(ConfigError { name, reason: format!("unknown room version {version}") }),
+    }
+}
+
+fn registration(value: Option<&str>) -> Result<Registration, ConfigError> {
+    match value.unwrap_or("closed") {
+        "open" => Ok(Registration::Open),
+        "token" => Ok(Registration::Token),
+        "closed" => Ok(Registration::Closed),
+        other => Err(ConfigError {
+            name: "REGISTRATION",
+            reason: format!("{other}: it is open, token or closed"),
+        }),
+    }
+}
+
+fn bcrypt_rounds(value: Option<&str>) -> Result<u32, ConfigError> {
+    let rounds = parse("BCRYPT_ROUNDS", value, "12")?;
+    if (4..=16).contains(&rounds) {
+        return Ok(rounds);
+    }
+    Err(ConfigError { name: "BCRYPT_ROUNDS", reason: format!("{rounds}: it is 4 to 16") })
+}

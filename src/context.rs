@@ -1,0 +1,210 @@
+//! What a request, or an object, needs from the world: settings, database, time, randomness,
+//! other objects. `Platform` is the Worker's runtime in production and a process in tests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use ruma::{OwnedServerName, RoomId};
+
+use crate::config::Config;
+use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
+use crate::durable::{Announcement, Waiter};
+use crate::error::ApiError;
+use crate::storage::database::{DatabaseError, QueryResult, Statement};
+use crate::storage::install;
+
+/// The runtime under the server.
+#[async_trait(?Send)]
+pub trait Platform {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+
+    /// Fills the buffer from the system's cryptographic random source.
+    fn fill_random(&self, buffer: &mut [u8]);
+
+    /// One D1 round trip: one transaction.
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError>;
+
+    /// Asks the single writer of a room to do something. One hop.
+    async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError>;
+
+    /// Asks the object that guards a key (an account or an address) against guessing. One hop.
+    async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError>;
+
+    /// Tells the notifiers that something has been written. It may be lost; it carries positions.
+    async fn announce(&self, announcement: Announcement);
+
+    /// Registers a waiting `/sync` of this user with the notifiers.
+    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError>;
+
+    /// Goes on with this after the answer has been sent.
+    fn spawn(&self, future: LocalBoxFuture<'static, ()>);
+
+    /// Waits for so long.
+    async fn sleep(&self, duration_ms: u64);
+}
+
+/// What a request has cost so far: the figures of `Server-Timing`.
+#[derive(Debug, Default)]
+pub struct Meter {
+    pub round_trips: Cell<u64>,
+    pub rows_read: Cell<u64>,
+    pub rows_written: Cell<u64>,
+    pub hops: Cell<u64>,
+    pub database_ms: Cell<u64>,
+    pub hops_ms: Cell<u64>,
+}
+
+impl Meter {
+    pub fn add(counter: &Cell<u64>, amount: u64) {
+        counter.set(counter.get() + amount);
+    }
+
+    /// The value of the `Server-Timing` header, in its grammar: `name;desc="count";dur=ms`.
+    pub fn server_timing(&self) -> String {
+        format!(
+            "d1;desc=\"{}\";dur={}, rows-read;desc=\"{}\", rows-written;desc=\"{}\", \
+             hops;desc=\"{}\";dur={}",
+            self.round_trips.get(),
+            self.database_ms.get(),
+            self.rows_read.get(),
+            self.rows_written.get(),
+            self.hops.get(),
+            self.hops_ms.get(),
+        )
+    }
+}
+
+/// Handed to every request and every command of an object. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub config: Rc<Config>,
+    pub platform: Rc<dyn Platform>,
+    pub meter: Rc<Meter>,
+    /// What this isolate knows of the database. Rebuilt when the isolate is.
+    pub isolate: Rc<Isolate>,
+}
+
+/// Facts of the database that an isolate learns with its first batch.
+#[derive(Default)]
+pub struct Isolate {
+    pub(crate) keys: RefCell<Option<Rc<install::ServerKeys>>>,
+    /// Parsed things that are costly to make again, by a name of their owner.
+    pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
+}
+
+impl Context {
+    pub fn server_name(&self) -> &OwnedServerName {
+        &self.config.server_name
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.platform.now_ms()
+    }
+
+    /// Random bytes from the system's cryptographic source.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.platform.fill_random(&mut bytes);
+        bytes
+    }
+
+    /// A random string of letters and digits: about 5.95 bits a character.
+    pub fn random_string(&self, length: usize) -> String {
+        const ALPHABET: &[u8; 62] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut text = String::with_capacity(length);
+        while text.len() < length {
+            // Bytes from 248 up are passed over: 248 is the largest multiple of 62 in a byte.
+            let usable = self.random::<32>().into_iter().filter(|byte| *byte < 248);
+            text.extend(
+                usable.take(length - text.len()).map(|b| char::from(ALPHABET[usize::from(b % 62)])),
+            );
+        }
+        text
+    }
+
+    /// Runs a batch: one round trip, one transaction. The first one of an isolate also checks the
+    /// schema and reads the server's keys; on an empty database it creates both.
+    ///
+    /// # Errors
+    /// The batch's own; see [`DatabaseError`].
+    pub async fn batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        if self.isolate.keys.borrow().is_some() {
+            return self.metered_batch(statements).await;
+        }
+        install::first_batch(self, statements).await
+    }
+
+    /// A batch without the check of the schema: for the installer.
+    pub(crate) async fn metered_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        let started_ms = self.now_ms();
+        let outcome = self.platform.batch(statements).await;
+        Meter::add(&self.meter.round_trips, 1);
+        Meter::add(&self.meter.database_ms, self.now_ms().saturating_sub(started_ms));
+        if let Ok(results) = &outcome {
+            Meter::add(&self.meter.rows_read, results.iter().map(|r| r.rows_read).sum());
+            Meter::add(&self.meter.rows_written, results.iter().map(|r| r.rows_written).sum());
+        }
+        outcome
+    }
+
+    /// The server's keys.
+    ///
+    /// # Errors
+    /// If this isolate has not run a batch yet and the one that reads them fails.
+    pub async fn keys(&self) -> Result<Rc<install::ServerKeys>, ApiError> {
+        if let Some(keys) = self.isolate.keys.borrow().clone() {
+            return Ok(keys);
+        }
+        install::first_batch(self, Vec::new()).await?;
+        let keys = self.isolate.keys.borrow().clone();
+        keys.ok_or_else(|| ApiError::internal("the first batch brought no keys"))
+    }
+
+    /// Sends a command to a room's writer.
+    ///
+    /// # Errors
+    /// The writer's answer, as the caller is to see it.
+    pub async fn room(
+        &self,
+        room_id: &RoomId,
+        command: RoomCommand,
+    ) -> Result<RoomReply, ApiError> {
+        let started_ms = self.now_ms();
+        let outcome = self.platform.room(room_id, command).await;
+        self.count_hop(started_ms);
+        outcome
+    }
+
+    /// Sends a command to the guard of an account or an address.
+    ///
+    /// # Errors
+    /// The guard's answer, as the caller is to see it.
+    pub async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {
+        let started_ms = self.now_ms();
+        let outcome = self.platform.guard(key, command).await;
+        self.count_hop(started_ms);
+        outcome
+    }
+
+    /// Tells waiting syncs, after the answer has been sent.
+    pub fn announce(&self, announcement: Announcement) {
+        let platform = self.platform.clone();
+        self.platform.spawn(Box::pin(async move { platform.announce(announcement).await }));
+    }
+
+    fn count_hop(&self, started_ms: u64) {
+        Meter::add(&self.meter.hops, 1);
+        Meter::add(&self.meter.hops_ms, self.now_ms().saturating_sub(started_ms));
+    }
+}

@@ -1,0 +1,153 @@
+//! What objects are asked, and what they answer. Every shape here crosses between isolates as
+//! JSON and is pinned by a test.
+
+use async_trait::async_trait;
+use ruma::{
+    OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// An event before it has a place in the room's graph.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewEvent {
+    pub sender: OwnedUserId,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_key: Option<String>,
+    /// A JSON object.
+    pub content: Box<RawValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redacts: Option<OwnedEventId>,
+}
+
+/// What makes a repeated request the same request: Client-Server API, "Transaction identifiers".
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransactionKey {
+    pub user_id: OwnedUserId,
+    pub device_id: OwnedDeviceId,
+    pub txn_id: String,
+}
+
+/// One event into a room: a message, state, or a redaction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SendEvent {
+    pub event: NewEvent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionKey>,
+    /// `ts` of the request, which application services may set. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_server_ts: Option<u64>,
+}
+
+/// All events of a new room, in ONE commit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreateRoom {
+    pub room_version: RoomVersionId,
+    /// The first is `m.room.create`, the second the creator's join.
+    pub events: Vec<NewEvent>,
+    /// Of the create event: in version 12 the room's id depends on it.
+    pub origin_server_ts: u64,
+    pub alias: Option<OwnedRoomAliasId>,
+    /// Whether the room is in the public directory.
+    pub is_public: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MembershipAction {
+    Join,
+    Invite,
+    Knock,
+    Leave,
+    Kick,
+    Ban,
+    Unban,
+    /// A joined member's new profile; nothing happens if the user is not joined.
+    UpdateProfile,
+}
+
+/// A change of somebody's membership.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangeMembership {
+    pub action: MembershipAction,
+    pub sender: OwnedUserId,
+    pub target: OwnedUserId,
+    /// The member event's content without `membership`: profile, reason, `is_direct`, ...
+    pub content: Box<RawValue>,
+    pub sender_is_guest: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionKey>,
+}
+
+/// What a room's writer is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomCommand {
+    Create(CreateRoom),
+    Send(SendEvent),
+    ChangeMembership(ChangeMembership),
+    /// Something of the room that is not an event has been written (typing, a receipt): wake the
+    /// members.
+    Announce,
+}
+
+/// What a room's writer answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomReply {
+    /// The event that was written, or had been written by the same transaction before, or (for
+    /// state that is already so) stands there.
+    Event { event_id: OwnedEventId, stream_ordering: i64 },
+    Created { room_id: OwnedRoomId, stream_ordering: i64 },
+    Done,
+}
+
+/// What the guard of an account or an address is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardCommand {
+    /// Counts an attempt against a limit: `per_second` refills a bucket of `burst`.
+    Count { action: String, per_second: f64, burst: f64 },
+    /// Hashes a password (with its pepper appended already) in bcrypt's `$2b$` form.
+    HashPassword { password: String, rounds: u32 },
+    /// Compares a password with a hash, and counts failures against a limit.
+    CheckPassword { password: String, hash: String, limited: bool },
+}
+
+/// What the guard answers. A limit that is reached is an `ApiError`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardReply {
+    Counted,
+    Hash(String),
+    Matches(bool),
+}
+
+/// Something has been written: who should look? Carries no data, and may be lost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announcement {
+    /// Events or ephemeral data of a room.
+    Room {
+        room_id: OwnedRoomId,
+        /// Rises when the set of joined local members changes. A notifier that knows another
+        /// version answers that it needs the members.
+        members_version: i64,
+        /// The joined local members, where the notifiers may not know them.
+        members: Option<Vec<OwnedUserId>>,
+        /// Who else is concerned: invited, kicked, ...
+        also: Vec<OwnedUserId>,
+    },
+    /// Data of these users.
+    Users(Vec<OwnedUserId>),
+}
+
+/// A registered wait of one `/sync`.
+#[async_trait(?Send)]
+pub trait Waiter {
+    /// Returns when something may have happened (woken, closed, failed) or the time is up. In
+    /// every case the caller looks into the log once more.
+    async fn wait(&mut self, timeout_ms: u64);
+}

@@ -1,0 +1,141 @@
+//! `Platform` on the Worker's bindings.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use js_sys::{Array, Object, Reflect};
+use ruma::RoomId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{Delay, Env, Method, RequestInit, Stub};
+
+use super::d1::{self, D1};
+use crate::config::Config;
+use crate::context::{Context, Isolate, Meter, Platform};
+use crate::durable::{Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter};
+use crate::error::ApiError;
+use crate::storage::database::{DatabaseError, QueryResult, Statement};
+
+/// Who keeps work alive after the answer.
+#[derive(Clone)]
+pub enum Spawner {
+    Worker(Rc<worker::Context>),
+    Object(Rc<worker::State>),
+}
+
+pub struct EdgePlatform {
+    env: Env,
+    config: Rc<Config>,
+    spawner: Spawner,
+}
+
+thread_local! {
+    static ISOLATE: Rc<Isolate> = Rc::default();
+    static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
+}
+
+impl EdgePlatform {
+    /// The context of one request, or of one object.
+    ///
+    /// # Errors
+    /// A variable that cannot be understood: logged by name.
+    pub fn context(env: &Env, spawner: Spawner) -> Result<Context, ApiError> {
+        let config = config(env)?;
+        let platform = Rc::new(Self { env: env.clone(), config: config.clone(), spawner });
+        let isolate = ISOLATE.with(Rc::clone);
+        Ok(Context { config, platform, meter: Rc::new(Meter::default()), isolate })
+    }
+
+    fn stub(&self, binding: &str, name: &str) -> Result<Stub, ApiError> {
+        let namespace = self.env.durable_object(binding).map_err(ApiError::internal)?;
+        let stub = match self.config.location.as_str() {
+            "" => namespace.get_by_name(name),
+            location => namespace.get_by_name_with_location_hint(name, location),
+        };
+        stub.map_err(ApiError::internal)
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        stub: Stub,
+        command: &Q,
+    ) -> Result<A, ApiError> {
+        self.add_latency().await;
+        let body = serde_json::to_string(command).map_err(ApiError::internal)?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(JsValue::from_str(&body)));
+        let request = worker::Request::new_with_init("https://object/command", &init)
+            .map_err(ApiError::internal)?;
+        let mut response = stub.fetch_with_request(request).await.map_err(ApiError::internal)?;
+        let text = response.text().await.map_err(ApiError::internal)?;
+        serde_json::from_str::<Result<A, ApiError>>(&text).map_err(ApiError::internal)?
+    }
+
+    async fn add_latency(&self) {
+        if self.config.latency_ms > 0 && self.config.development {
+            self.sleep(self.config.latency_ms).await;
+        }
+    }
+}
+
+/// Reads the text variables and secrets of the environment, once per isolate.
+fn config(env: &Env) -> Result<Rc<Config>, ApiError> {
+    if let Some(config) = CONFIG.with_borrow(Clone::clone) {
+        return Ok(config);
+    }
+    let object: &Object = env.unchecked_ref();
+    let pairs = Object::entries(object).iter().filter_map(|entry| {
+        let entry = Array::from(&entry);
+        Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
+    });
+    let config = Rc::new(Config::read(pairs).map_err(ApiError::internal)?);
+    CONFIG.set(Some(config.clone()));
+    Ok(config)
+}
+
+#[async_trait(?Send)]
+impl Platform for EdgePlatform {
+    fn now_ms(&self) -> u64 {
+        js_sys::Date::now() as u64
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) {
+        // The platform's random source has no way to fail.
+        let _ = getrandom::fill(buffer);
+    }
+
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError> {
+        self.add_latency().await;
+        let binding = Reflect::get(&self.env, &"DATABASE".into())
+            .map_err(|_| DatabaseError::Refused("there is no binding DATABASE".to_owned()))?;
+        d1::batch(binding.unchecked_ref::<D1>(), statements).await
+    }
+
+    async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {
+        self.ask(self.stub("ROOM", room_id.as_str())?, &command).await
+    }
+
+    async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {
+        self.ask(self.stub("ACCOUNT_GUARD", key)?, &command).await
+    }
+
+    async fn announce(&self, _announcement: Announcement) {}
+
+    async fn register_waiter(&self, _user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
+        Err(ApiError::unrecognized())
+    }
+
+    fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
+        match &self.spawner {
+            Spawner::Worker(context) => context.wait_until(future),
+            Spawner::Object(state) => state.wait_until(future),
+        }
+    }
+
+    async fn sleep(&self, duration_ms: u64) {
+        Delay::from(std::time::Duration::from_millis(duration_ms)).await;
+    }
+}

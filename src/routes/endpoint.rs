@@ -1,0 +1,348 @@
+//! What an endpoint is: method, paths, and a handler from a decoded request to an answer.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use http::Method;
+use ruma::api::path_builder::PathBuilder;
+use ruma::api::{IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponseExt};
+use ruma::api::error::{DeserializationError, FromHttpRequestError};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::access_tokens::{self, TokenRow};
+use crate::storage::database::{QueryResult, Statement};
+
+pub type Answer = http::Response<Vec<u8>>;
+
+/// A request as it came, with the arguments of its path decoded.
+pub struct Incoming {
+    pub http: http::Request<Vec<u8>>,
+    pub path_args: Vec<String>,
+}
+
+impl Incoming {
+    /// The argument at this place of the path; empty if the path was a shorter form.
+    pub fn arg(&self, index: usize) -> &str {
+        self.path_args.get(index).map_or("", String::as_str)
+    }
+
+    /// The first query parameter of this name.
+    pub fn query(&self, name: &str) -> Option<String> {
+        query_pairs(self.http.uri()).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The body, as this shape. An empty body counts as `{}`.
+    ///
+    /// # Errors
+    /// `M_NOT_JSON`, or `M_BAD_JSON` for JSON of another shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let body: &[u8] = if self.http.body().is_empty() { b"{}" } else { self.http.body() };
+        serde_json::from_slice(body).map_err(|error| body_error(body, &error.to_string()))
+    }
+
+    /// A header, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.http.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The address of the client, as the platform's edge gives it.
+    pub fn address(&self) -> String {
+        self.header("cf-connecting-ip").or(self.header("x-forwarded-for")).unwrap_or("-").to_owned()
+    }
+
+    pub fn user_agent(&self) -> String {
+        self.header("user-agent").unwrap_or_default().to_owned()
+    }
+
+    fn access_token(&self) -> Option<String> {
+        let bearer = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        bearer.map(|token| token.trim().to_owned()).or_else(|| self.query("access_token"))
+    }
+}
+
+/// The decoded pairs of a query string.
+pub fn query_pairs(uri: &http::Uri) -> impl Iterator<Item = (String, String)> + '_ {
+    let query = uri.query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
+}
+
+/// Who calls: a user, on a device, with a valid token.
+#[derive(Clone)]
+pub struct Caller {
+    pub context: Context,
+    pub user_id: OwnedUserId,
+    /// `None` for tokens without a device (an administrator's for a user).
+    pub device_id: Option<OwnedDeviceId>,
+    pub token_id: i64,
+    pub is_guest: bool,
+    pub is_admin: bool,
+    pub address: String,
+    pub user_agent: String,
+}
+
+impl Caller {
+    /// # Errors
+    /// `M_FORBIDDEN` unless the path names the caller.
+    pub fn must_be(&self, user_id: &UserId) -> Result<(), ApiError> {
+        if self.user_id == user_id {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("You can only do this for yourself"))
+    }
+
+    /// # Errors
+    /// `M_GUEST_ACCESS_FORBIDDEN` for guests.
+    pub fn must_not_be_guest(&self) -> Result<(), ApiError> {
+        if !self.is_guest {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::GuestAccessForbidden, "Guests cannot do this"))
+    }
+}
+
+/// A request whose token has not been looked at yet, so that a handler can look at it in the
+/// same batch as its own reads.
+pub struct Access {
+    pub context: Context,
+    token: Option<String>,
+    pub address: String,
+    pub user_agent: String,
+}
+
+impl Access {
+    /// Authenticates with a batch of its own.
+    ///
+    /// # Errors
+    /// `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN` (with `soft_logout`), `M_USER_DEACTIVATED`.
+    pub async fn authenticate(self) -> Result<Caller, ApiError> {
+        Ok(self.authenticate_with(Vec::new()).await?.0)
+    }
+
+    /// Whether the request has a token at all.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Authenticates and runs `statements` in the same batch.
+    ///
+    /// # Errors
+    /// As [`Access::authenticate`].
+    pub async fn authenticate_with(
+        self,
+        statements: Vec<Statement>,
+    ) -> Result<(Caller, Vec<QueryResult>), ApiError> {
+        let (caller, results) = self.try_authenticate_with(statements).await?;
+        Ok((caller?, results))
+    }
+
+    /// As [`Access::authenticate_with`], but hands over the results also when the token is bad.
+    async fn try_authenticate_with(
+        self,
+        statements: Vec<Statement>,
+    ) -> Result<(Result<Caller, ApiError>, Vec<QueryResult>), ApiError> {
+        let token = self.token.as_deref().ok_or_else(ApiError::missing_token)?;
+        let mut batch = vec![access_tokens::select(token)];
+        batch.extend(statements);
+        let mut results = self.context.batch(batch).await?;
+        let row: Option<TokenRow> = results.remove(0).first()?;
+        Ok((self.caller(row), results))
+    }
+
+    fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
+        let row = row.ok_or_else(|| ApiError::unknown_token(false))?;
+        if row.deactivated {
+            return Err(ApiError::new(ErrorCode::UserDeactivated, "This account is deactivated"));
+        }
+        if row.valid_until_ms.is_some_and(|until_ms| until_ms < self.context.now_ms()) {
+            return Err(ApiError::unknown_token(true));
+        }
+        if row.is_locked {
+            return Err(ApiError::user_locked());
+        }
+        Ok(Caller {
+            user_id: row.user_id,
+            device_id: row.device_id,
+            token_id: row.token_id,
+            is_guest: row.is_guest,
+            is_admin: row.is_admin,
+            context: self.context,
+            address: self.address,
+            user_agent: self.user_agent,
+        })
+    }
+}
+
+type Handler =
+    Rc<dyn Fn(Context, Incoming) -> LocalBoxFuture<'static, Result<Answer, ApiError>>>;
+
+/// One endpoint.
+#[derive(Clone)]
+pub struct Route {
+    pub method: Method,
+    pub paths: Vec<&'static str>,
+    pub(super) handler: Handler,
+}
+
+impl Route {
+    /// Adds a path that ruma does not list: an older or a shorter form.
+    pub fn also(mut self, path: &'static str) -> Self {
+        self.paths.push(path);
+        self
+    }
+}
+
+fn access(context: Context, incoming: &Incoming) -> Access {
+    Access {
+        context,
+        token: incoming.access_token(),
+        address: incoming.address(),
+        user_agent: incoming.user_agent(),
+    }
+}
+
+fn typed<R: IncomingRequest + 'static>(handler: Handler) -> Route {
+    Route { method: R::METHOD, paths: R::PATH_BUILDER.all_paths().collect(), handler }
+}
+
+/// An endpoint for which the caller has been authenticated.
+pub fn authenticated<R, F, Fut>(handler: F) -> Route
+where
+    R: IncomingRequest + 'static,
+    F: Fn(Caller, R) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + 'static,
+{
+    batched(move |access: Access, request: R| async move {
+        handler(access.authenticate().await?, request).await
+    })
+}
+
+/// An endpoint that authenticates by itself, in a batch with its own reads.
+pub fn batched<R, F, Fut>(handler: F) -> Route
+where
+    R: IncomingRequest + 'static,
+    F: Fn(Access, R) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + 'static,
+{
+    typed::<R>(Rc::new(move |context, incoming| {
+        Box::pin(async move {
+            let access = access(context, &incoming);
+            if !access.has_token() && needs_token::<R>() {
+                return Err(ApiError::missing_token());
+            }
+            let request = decode::<R>(&incoming)?;
+            encode(handler(access, request).await?)
+        })
+    }))
+}
+
+/// An endpoint that anyone may call.
+pub fn public<R, F, Fut>(handler: F) -> Route
+where
+    R: IncomingRequest + 'static,
+    F: Fn(Context, R) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + 'static,
+{
+    typed::<R>(Rc::new(move |context, incoming| {
+        Box::pin(async move {
+            let request = decode::<R>(&incoming)?;
+            encode(handler(context, request).await?)
+        })
+    }))
+}
+
+/// An endpoint whose request or answer ruma's types do not fit.
+pub fn raw<F, Fut>(method: Method, paths: &[&'static str], handler: F) -> Route
+where
+    F: Fn(Access, Incoming) -> Fut + Copy + 'static,
+    Fut: Future<Output = Result<Answer, ApiError>> + 'static,
+{
+    let handler: Handler = Rc::new(move |context, incoming| {
+        let access = access(context, &incoming);
+        Box::pin(handler(access, incoming))
+    });
+    Route { method, paths: paths.to_vec(), handler }
+}
+
+/// An answer of status 200 with this JSON.
+///
+/// # Errors
+/// If the value cannot be serialised, which is our fault.
+pub fn json(value: &impl serde::Serialize) -> Result<Answer, ApiError> {
+    json_with_status(200, value)
+}
+
+/// An answer with this status and JSON.
+///
+/// # Errors
+/// If the value cannot be serialised, which is our fault.
+pub fn json_with_status(status: u16, value: &impl serde::Serialize) -> Result<Answer, ApiError> {
+    http::Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(value).map_err(ApiError::internal)?)
+        .map_err(ApiError::internal)
+}
+
+/// Whether ruma says that the endpoint cannot be called without a token.
+fn needs_token<R: Metadata>() -> bool {
+    use ruma::api::auth_scheme::AccessToken;
+    std::any::type_name::<R::Authentication>() == std::any::type_name::<AccessToken>()
+}
+
+/// Decodes a request with ruma's type.
+///
+/// # Errors
+/// `M_NOT_JSON`, `M_BAD_JSON`, `M_INVALID_PARAM`, `M_MISSING_PARAM`.
+pub fn decode<R: IncomingRequest>(incoming: &Incoming) -> Result<R, ApiError> {
+    let (parts, body) = (incoming.http.method(), incoming.http.body());
+    let mut request = http::Request::builder().method(parts).uri(incoming.http.uri());
+    if let Some(headers) = request.headers_mut() {
+        *headers = incoming.http.headers().clone();
+    }
+    let request = request.body(body.as_slice()).map_err(ApiError::internal)?;
+    let args: Vec<&str> = incoming.path_args.iter().map(String::as_str).collect();
+    R::try_from_http_request(request, &args).map_err(|error| match error {
+        FromHttpRequestError::Deserialization(error) => decode_error(body, &error),
+        other => ApiError::bad_json(other.to_string()),
+    })
+}
+
+fn decode_error(body: &[u8], error: &DeserializationError) -> ApiError {
+    match error {
+        DeserializationError::Json(error) => body_error(body, &error.to_string()),
+        DeserializationError::Query(error) if error.to_string().contains("missing field") => {
+            ApiError::missing_param(error.to_string())
+        }
+        other => ApiError::invalid_param(other.to_string()),
+    }
+}
+
+fn body_error(body: &[u8], message: &str) -> ApiError {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Err(error) => ApiError::new(ErrorCode::NotJson, format!("Content not JSON: {error}")),
+        Ok(_) if message.contains("missing field") && body.trim_ascii().starts_with(b"{") => {
+            ApiError::missing_param(message)
+        }
+        Ok(_) => ApiError::bad_json(message),
+    }
+}
+
+fn encode(response: impl OutgoingResponseExt) -> Result<Answer, ApiError> {
+    response.try_into_http_response::<Vec<u8>>().map_err(ApiError::internal)
+}
+
+/// A JSON object, or `M_BAD_JSON`.
+///
+/// # Errors
+/// `M_BAD_JSON` for anything else.
+pub fn object(value: Value) -> Result<serde_json::Map<String, Value>, ApiError> {
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(ApiError::bad_json("The body must be a JSON object")),
+    }
+}

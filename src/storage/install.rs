@@ -1,0 +1,148 @@
+//! What an isolate does with its first batch: it checks the schema and reads the server's keys.
+//! On an empty database it creates the tables and makes a key. All of it is idempotent, so that
+//! any number of first requests at once end with the same tables and ONE key.
+
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use myelin_protocol::signing_key::SigningKey;
+use serde::Deserialize;
+
+use super::database::{DatabaseError, QueryResult, Results, Statement};
+use super::schema;
+use crate::context::Context;
+
+/// Statements in one batch of an installation: bounded, so that each batch stays well below the
+/// platform's 30 s for a query.
+const INSTALL_STATEMENTS_MAX: usize = 100;
+
+/// The server's keys and secrets.
+pub struct ServerKeys {
+    pub signing_key: SigningKey,
+    /// Keys authenticated values that we hand out and read again (nonces, open id tokens, ...).
+    pub secret: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct VersionRow {
+    version: i64,
+}
+
+#[derive(Deserialize)]
+struct SecretRow {
+    name: String,
+    value: String,
+}
+
+/// Runs a batch as the first one of an isolate.
+pub(crate) async fn first_batch(
+    context: &Context,
+    statements: Vec<Statement>,
+) -> Result<Vec<QueryResult>, DatabaseError> {
+    match attempt(context, &statements).await {
+        Ok(Some(results)) => return Ok(results),
+        Ok(None) => {}
+        Err(error) if error.is_missing_table() => create_tables(context).await?,
+        Err(error) => return Err(error),
+    }
+    bring_up_to_date(context).await?;
+    let results = attempt(context, &statements).await?;
+    results.ok_or_else(|| DatabaseError::Refused("the schema could not be brought up to date".into()))
+}
+
+/// `None`: the schema is older than this code, or there is no key yet; nothing of the batch that
+/// the caller must not repeat has been run.
+async fn attempt(
+    context: &Context,
+    statements: &[Statement],
+) -> Result<Option<Vec<QueryResult>>, DatabaseError> {
+    let mut batch = vec![fence_revision(), select_version(), select_secrets()];
+    batch.extend_from_slice(statements);
+    let results = match context.metered_batch(batch).await {
+        Err(DatabaseError::Fenced) => return Ok(None),
+        other => other?,
+    };
+    let mut results = Results::new(results);
+    results.skip(1);
+    let version: Option<VersionRow> = results.first()?;
+    if let Some(version) = version.filter(|v| v.version > schema::SCHEMA_VERSION) {
+        let found = version.version;
+        return Err(DatabaseError::Refused(format!("the database has the newer schema {found}")));
+    }
+    let secrets: Vec<SecretRow> = results.rows()?;
+    *context.isolate.keys.borrow_mut() = Some(Rc::new(keys(context, &secrets)?));
+    Ok(Some(results.rest()))
+}
+
+fn keys(context: &Context, secrets: &[SecretRow]) -> Result<ServerKeys, DatabaseError> {
+    let find = |name: &str| secrets.iter().find(|row| row.name == name).map(|row| &row.value);
+    let missing = |name: &str| DatabaseError::Row(format!("the server has no {name}"));
+    let file = context.config.signing_key.as_ref().or(find("signing_key"));
+    let file = file.ok_or_else(|| missing("signing_key"))?;
+    let signing_key = SigningKey::parse(file)
+        .map_err(|error| DatabaseError::Row(format!("the signing key is not valid: {error}")))?;
+    let secret = find("secret").ok_or_else(|| missing("secret"))?.as_bytes().to_vec();
+    Ok(ServerKeys { signing_key, secret })
+}
+
+/// Aborts the batch unless all deltas of this code have been applied and the key is there.
+fn fence_revision() -> Statement {
+    Statement::new(
+        "SELECT CASE WHEN (SELECT count(*) FROM myelin_server_secrets
+                           WHERE name IN ('signing_key', 'secret')) < 2
+                       OR coalesce((SELECT max(CAST(value AS INTEGER)) FROM myelin_server_secrets
+                                    WHERE name = 'schema_revision'), -1) < ?1
+                     THEN json('x') END",
+    )
+    .bind(schema::REVISION)
+}
+
+fn select_version() -> Statement {
+    Statement::new("SELECT version FROM schema_version")
+}
+
+fn select_secrets() -> Statement {
+    Statement::new("SELECT name, value FROM myelin_server_secrets")
+}
+
+async fn create_tables(context: &Context) -> Result<(), DatabaseError> {
+    for batch in schema::install_batches(INSTALL_STATEMENTS_MAX) {
+        context.metered_batch(batch.into_iter().map(Statement::new).collect()).await?;
+    }
+    Ok(())
+}
+
+/// Applies the deltas that are missing, one batch each, and makes the keys.
+async fn bring_up_to_date(context: &Context) -> Result<(), DatabaseError> {
+    for delta in schema::deltas() {
+        let mut batch: Vec<Statement> =
+            delta.statements.iter().map(|sql| Statement::new(sql.to_string())).collect();
+        batch.push(
+            Statement::new("INSERT OR IGNORE INTO applied_schema_deltas (version, file) VALUES (?1, ?2)")
+                .bind(delta.version)
+                .bind(delta.name),
+        );
+        context.metered_batch(batch).await?;
+    }
+    let seed: [u8; 32] = context.random();
+    let version = format!("a_{}", context.random_string(4));
+    let key = SigningKey::from_seed(&version, seed)
+        .map_err(|error| DatabaseError::Refused(error.to_string()))?;
+    let insert = |name: &str, value: String| {
+        Statement::new("INSERT OR IGNORE INTO myelin_server_secrets (name, value) VALUES (?1, ?2)")
+            .bind(name)
+            .bind(value)
+    };
+    let secret = STANDARD_NO_PAD.encode(context.random::<32>());
+    let revision = Statement::new(
+        "INSERT INTO myelin_server_secrets (name, value) VALUES ('schema_revision', ?1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    let batch = vec![
+        insert("signing_key", key.to_file()),
+        insert("secret", secret),
+        revision.bind(schema::REVISION.to_string()),
+    ];
+    context.metered_batch(batch).await.map(drop)
+}
