@@ -1,22 +1,86 @@
 //! The exported Durable Object classes: each hands its commands to `durable`.
 
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
+use super::platform::{EdgePlatform, Spawner};
+use crate::context::Context;
 use crate::error::ApiError;
 
-/// See `durable::room`.
-#[durable_object]
-pub struct Room {
-    #[expect(dead_code)]
-    state: State,
+macro_rules! object {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[durable_object]
+        pub struct $name {
+            state: Rc<State>,
+            env: Env,
+        }
+
+        impl $name {
+            /// A context for one command.
+            #[allow(dead_code)]
+            fn context(&self) -> Result<Context, ApiError> {
+                EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()))
+            }
+        }
+    };
+}
+
+object! {
+    /// See `durable::room`.
+    Room
+}
+
+object! {
+    /// See `durable::sync_notifier`.
+    SyncNotifier
+}
+
+object! {
+    /// See `durable::account_guard`.
+    AccountGuard
 }
 
 impl DurableObject for Room {
-    fn new(state: State, _env: Env) -> Self {
-        Self { state }
+    fn new(state: State, env: Env) -> Self {
+        Self { state: Rc::new(state), env }
     }
 
     async fn fetch(&self, _request: Request) -> worker::Result<Response> {
-        Response::from_json(&Err::<(), _>(ApiError::unrecognized()))
+        answer(Err::<(), _>(ApiError::unrecognized()))
     }
+}
+
+impl DurableObject for SyncNotifier {
+    fn new(state: State, env: Env) -> Self {
+        Self { state: Rc::new(state), env }
+    }
+
+    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
+        answer(Err::<(), _>(ApiError::unrecognized()))
+    }
+}
+
+impl DurableObject for AccountGuard {
+    fn new(state: State, env: Env) -> Self {
+        Self { state: Rc::new(state), env }
+    }
+
+    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
+        answer(Err::<(), _>(ApiError::unrecognized()))
+    }
+}
+
+/// Reads the command that the Worker sent.
+#[expect(dead_code)]
+async fn command<T: DeserializeOwned>(request: &mut Request) -> Result<T, ApiError> {
+    let text = request.text().await.map_err(ApiError::internal)?;
+    serde_json::from_str(&text).map_err(ApiError::internal)
+}
+
+fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> worker::Result<Response> {
+    Response::ok(serde_json::to_string(&outcome)?)
 }

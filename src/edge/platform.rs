@@ -87,7 +87,8 @@ fn config(env: &Env) -> Result<Rc<Config>, ApiError> {
         return Ok(config);
     }
     let object: &Object = env.unchecked_ref();
-    let pairs = Object::entries(object).iter().filter_map(|entry| {
+    let entries = Object::entries(object);
+    let pairs = entries.iter().filter_map(|entry| {
         let entry = Array::from(&entry);
         Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
     });

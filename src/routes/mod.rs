@@ -4,10 +4,11 @@ mod dispatch;
 mod endpoint;
 mod meta;
 
-pub use dispatch::{Answer, dispatch};
+pub use dispatch::{Answer, dispatch, error_answer};
 pub use endpoint::{Access, Caller, Incoming, Route};
 
-use endpoint::{authenticated, batched, public, raw};
+#[expect(unused_imports)]
+use endpoint::{authenticated, batched, json, public, raw};
 
 /// Every endpoint of this server, in the order of the specification's sections.
 pub fn table() -> Vec<Route> {
