@@ -54,9 +54,7 @@ impl Config {
     ///
     /// # Errors
     /// A variable that cannot be understood, by its name.
-    pub fn read(
-        names: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn read(names: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let variables: std::collections::HashMap<String, String> =
             names.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let text = |name: &str| variables.get(name).cloned();

@@ -10,8 +10,8 @@ use futures_util::future::LocalBoxFuture;
 use ruma::{OwnedServerName, RoomId};
 
 use crate::config::Config;
-use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::durable::{Announcement, Waiter};
+use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;

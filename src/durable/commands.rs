@@ -99,8 +99,14 @@ pub enum RoomCommand {
 pub enum RoomReply {
     /// The event that was written, or had been written by the same transaction before, or (for
     /// state that is already so) stands there.
-    Event { event_id: OwnedEventId, stream_ordering: i64 },
-    Created { room_id: OwnedRoomId, stream_ordering: i64 },
+    Event {
+        event_id: OwnedEventId,
+        stream_ordering: i64,
+    },
+    Created {
+        room_id: OwnedRoomId,
+        stream_ordering: i64,
+    },
     Done,
 }
 

@@ -70,7 +70,8 @@ fn query_result(result: &JsValue) -> Result<QueryResult, DatabaseError> {
 }
 
 fn message(error: &JsValue) -> String {
-    let text = |value: &JsValue| value.dyn_ref::<js_sys::Error>().map(|e| String::from(e.message()));
+    let text =
+        |value: &JsValue| value.dyn_ref::<js_sys::Error>().map(|e| String::from(e.message()));
     let cause = error.dyn_ref::<Object>().and_then(|e| Reflect::get(e, &"cause".into()).ok());
     let cause = cause.and_then(|cause| text(&cause)).unwrap_or_default();
     format!("{} {cause}", text(error).unwrap_or_else(|| format!("{error:?}")))

@@ -105,10 +105,7 @@ pub async fn dispatch(context: Context, request: http::Request<Vec<u8>>) -> Answ
 const CORS_HEADERS: &[(&str, &str)] = &[
     ("access-control-allow-origin", "*"),
     ("access-control-allow-methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-    (
-        "access-control-allow-headers",
-        "X-Requested-With, Content-Type, Authorization, Date",
-    ),
+    ("access-control-allow-headers", "X-Requested-With, Content-Type, Authorization, Date"),
     ("access-control-expose-headers", "Server-Timing, Retry-After"),
 ];
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use http::Method;
+use ruma::api::error::{DeserializationError, FromHttpRequestError};
 use ruma::api::path_builder::PathBuilder;
 use ruma::api::{IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponseExt};
-use ruma::api::error::{DeserializationError, FromHttpRequestError};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -177,8 +177,7 @@ impl Access {
     }
 }
 
-type Handler =
-    Rc<dyn Fn(Context, Incoming) -> LocalBoxFuture<'static, Result<Answer, ApiError>>>;
+type Handler = Rc<dyn Fn(Context, Incoming) -> LocalBoxFuture<'static, Result<Answer, ApiError>>>;
 
 /// One endpoint.
 #[derive(Clone)]

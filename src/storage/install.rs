@@ -48,7 +48,8 @@ pub(crate) async fn first_batch(
     }
     bring_up_to_date(context).await?;
     let results = attempt(context, &statements).await?;
-    results.ok_or_else(|| DatabaseError::Refused("the schema could not be brought up to date".into()))
+    results
+        .ok_or_else(|| DatabaseError::Refused("the schema could not be brought up to date".into()))
 }
 
 /// `None`: the schema is older than this code, or there is no key yet; nothing of the batch that
@@ -119,9 +120,11 @@ async fn bring_up_to_date(context: &Context) -> Result<(), DatabaseError> {
         let mut batch: Vec<Statement> =
             delta.statements.iter().map(|sql| Statement::new(sql.to_string())).collect();
         batch.push(
-            Statement::new("INSERT OR IGNORE INTO applied_schema_deltas (version, file) VALUES (?1, ?2)")
-                .bind(delta.version)
-                .bind(delta.name),
+            Statement::new(
+                "INSERT OR IGNORE INTO applied_schema_deltas (version, file) VALUES (?1, ?2)",
+            )
+            .bind(delta.version)
+            .bind(delta.name),
         );
         context.metered_batch(batch).await?;
     }

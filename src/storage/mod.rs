@@ -1,7 +1,7 @@
 //! All SQL. One file owns one family of Synapse's tables; reads give typed rows, writes are
 //! returned as statements, so that the caller commits one batch.
 
-pub mod database;
 pub mod access_tokens;
+pub mod database;
 pub mod install;
 pub mod schema;

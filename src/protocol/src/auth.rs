@@ -51,12 +51,7 @@ pub fn auth_types(
     rules: &RoomVersionRules,
     event: EventOutline<'_>,
 ) -> Result<Vec<(StateEventType, String)>, AuthError> {
-    let EventOutline {
-        event_type,
-        sender,
-        state_key,
-        content,
-    } = event;
+    let EventOutline { event_type, sender, state_key, content } = event;
     auth_types_for_event(event_type, sender, state_key, content, &rules.authorization)
         .map_err(AuthError)
 }
@@ -68,10 +63,7 @@ pub fn select_auth_events<T>(
     state: impl Fn(&StateEventType, &str) -> Option<T>,
 ) -> Result<Vec<T>, AuthError> {
     let types = auth_types(rules, event)?;
-    Ok(types
-        .iter()
-        .filter_map(|(event_type, key)| state(event_type, key))
-        .collect())
+    Ok(types.iter().filter_map(|(event_type, key)| state(event_type, key)).collect())
 }
 
 /// Checks an event against its own `auth_events`: their selection, and what they allow.
@@ -83,20 +75,14 @@ pub fn authorise_by_auth_events(
 ) -> Result<(), AuthError> {
     check_state_independent_auth_rules(&rules.authorization, event, &fetch_event)
         .map_err(AuthError)?;
-    let mut auth_events: Vec<Pdu> = event
-        .auth_events
-        .iter()
-        .filter_map(|event_id| fetch_event(event_id))
-        .collect();
+    let mut auth_events: Vec<Pdu> =
+        event.auth_events.iter().filter_map(|event_id| fetch_event(event_id)).collect();
     if rules.authorization.room_create_event_id_as_room_id {
         let create = EventId::parse(format!("${}", event.room_id.strip_sigil())).ok();
         auth_events.extend(create.and_then(|event_id| fetch_event(&event_id)));
     }
     authorise(rules, event, |event_type, state_key| {
-        auth_events
-            .iter()
-            .find(|event| event.is_state(event_type, state_key))
-            .cloned()
+        auth_events.iter().find(|event| event.is_state(event_type, state_key)).cloned()
     })
 }
 
@@ -125,10 +111,7 @@ fn default_state(
         return None;
     }
     let create = state(&StateEventType::RoomCreate, "")?;
-    Some(create.with_content(
-        TimelineEventType::RoomJoinRules,
-        r#"{"join_rule":"invite"}"#,
-    ))
+    Some(create.with_content(TimelineEventType::RoomJoinRules, r#"{"join_rule":"invite"}"#))
 }
 
 /// Whether a redaction that is itself authorised takes effect on its target.
@@ -183,11 +166,7 @@ pub fn check_own_redaction(
 ) -> Result<(), RedactionError> {
     let Some(target) = target else {
         let allowed = power_levels.can_redact_others(&redaction.sender);
-        return if allowed {
-            Ok(())
-        } else {
-            Err(RedactionError::NotFound)
-        };
+        return if allowed { Ok(()) } else { Err(RedactionError::NotFound) };
     };
     if target.event_type == TimelineEventType::RoomCreate {
         return Err(RedactionError::CreateEvent);

@@ -3,9 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::test_room::{ALICE, BOB, CAROL, TestRoom};
 
-const VERSIONS: [&str; 12] = [
-    "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12",
-];
+const VERSIONS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
 
 fn power_levels(room: &TestRoom) -> PowerLevels {
     PowerLevels::of_state(&room.rules, |kind, key| room.get(kind, key)).unwrap()
@@ -21,10 +19,7 @@ fn a_room_of_every_version_can_be_made_joined_and_talked_in() {
         room.membership(ALICE, BOB, "leave").unwrap();
         assert!(room.message(BOB, "hello").is_err(), "version {version}");
         room.membership(ALICE, CAROL, "ban").unwrap();
-        assert!(
-            room.membership(CAROL, CAROL, "join").is_err(),
-            "version {version}"
-        );
+        assert!(room.membership(CAROL, CAROL, "join").is_err(), "version {version}");
     }
 }
 
@@ -60,18 +55,9 @@ fn without_join_rules_an_invitation_is_needed_and_suffices() {
 fn knocking_is_known_from_version_7_on() {
     for version in VERSIONS {
         let mut room = TestRoom::public(version);
-        room.state(
-            ALICE,
-            "m.room.join_rules",
-            "",
-            json!({"join_rule": "knock"}),
-        )
-        .unwrap();
+        room.state(ALICE, "m.room.join_rules", "", json!({"join_rule": "knock"})).unwrap();
         let knocks = room.membership(BOB, BOB, "knock").is_ok();
-        assert_eq!(
-            knocks, room.rules.authorization.knocking,
-            "version {version}"
-        );
+        assert_eq!(knocks, room.rules.authorization.knocking, "version {version}");
     }
 }
 
@@ -81,15 +67,9 @@ fn a_restricted_room_lets_in_whom_a_member_vouches_for() {
         let mut room = TestRoom::public(version);
         let rule = json!({"join_rule": "restricted", "allow": []});
         room.state(ALICE, "m.room.join_rules", "", rule).unwrap();
-        assert!(
-            room.membership(BOB, BOB, "join").is_err(),
-            "version {version}"
-        );
+        assert!(room.membership(BOB, BOB, "join").is_err(), "version {version}");
         let by = |user| json!({"membership": "join", "join_authorised_via_users_server": user});
-        assert!(
-            room.state(BOB, "m.room.member", BOB, by(CAROL)).is_err(),
-            "version {version}"
-        );
+        assert!(room.state(BOB, "m.room.member", BOB, by(CAROL)).is_err(), "version {version}");
         room.state(BOB, "m.room.member", BOB, by(ALICE)).unwrap();
     }
 }
@@ -97,11 +77,7 @@ fn a_restricted_room_lets_in_whom_a_member_vouches_for() {
 #[test]
 fn nobody_raises_anyone_above_themselves() {
     for version in VERSIONS {
-        let users = if version == "12" {
-            json!({BOB: 50})
-        } else {
-            json!({ALICE: 100, BOB: 50})
-        };
+        let users = if version == "12" { json!({BOB: 50}) } else { json!({ALICE: 100, BOB: 50}) };
         let content = json!({"users": users, "events": {"m.room.power_levels": 50}});
         let mut room = TestRoom::with_power_levels(version, Some(content.clone()));
         room.join(BOB);
@@ -119,12 +95,8 @@ fn creators_of_version_12_are_above_every_number_and_not_listed() {
     let mut room = TestRoom::public("12");
     room.join(BOB);
     let users = |user: &str| json!({"users": {user: 100}});
-    assert!(
-        room.state(ALICE, "m.room.power_levels", "", users(ALICE))
-            .is_err()
-    );
-    room.state(ALICE, "m.room.power_levels", "", users(BOB))
-        .unwrap();
+    assert!(room.state(ALICE, "m.room.power_levels", "", users(ALICE)).is_err());
+    room.state(ALICE, "m.room.power_levels", "", users(BOB)).unwrap();
     assert!(room.membership(BOB, ALICE, "leave").is_err());
     room.membership(ALICE, BOB, "leave").unwrap();
 }
@@ -160,12 +132,7 @@ fn a_redaction_takes_effect_by_power_or_from_the_same_server() {
         let of_carol = room.message(CAROL, "hello").unwrap();
         let levels = power_levels(&room);
         let by_alice = room.redact(ALICE, &of_carol).unwrap();
-        assert!(redaction_allowed(
-            &room.rules,
-            &levels,
-            &by_alice,
-            &of_carol
-        ));
+        assert!(redaction_allowed(&room.rules, &levels, &by_alice, &of_carol));
         let by_bob = room.redact(BOB, &of_bob).unwrap();
         assert!(redaction_allowed(&room.rules, &levels, &by_bob, &of_bob));
         // In versions 1 and 2 the redaction itself is refused, later it has no effect.
@@ -187,10 +154,7 @@ fn our_users_redact_their_own_events_only() {
     let by_bob = room.redact(BOB, &of_bob).unwrap();
     let by_alice = room.redact(ALICE, &of_bob).unwrap();
     assert_eq!(check_own_redaction(&levels, &by_bob, Some(&of_bob)), Ok(()));
-    assert_eq!(
-        check_own_redaction(&levels, &by_alice, Some(&of_bob)),
-        Ok(())
-    );
+    assert_eq!(check_own_redaction(&levels, &by_alice, Some(&of_bob)), Ok(()));
     assert_eq!(check_own_redaction(&levels, &by_alice, None), Ok(()));
     let error = |target| check_own_redaction(&levels, &by_bob, target).unwrap_err();
     assert_eq!(error(Some(&of_alice)), RedactionError::Forbidden);

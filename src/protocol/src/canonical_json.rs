@@ -59,9 +59,7 @@ fn canonicalise_value(
 
 fn canonicalise_number(number: &Number) -> Result<Int, CanonicalJsonError> {
     if number.is_i64() || number.is_u64() {
-        let integer = number
-            .as_i64()
-            .and_then(|number| Int::try_from(number).ok());
+        let integer = number.as_i64().and_then(|number| Int::try_from(number).ok());
         return integer.ok_or(CanonicalJsonError::IntegerOutOfRange);
     }
     let float = number.as_f64().ok_or(CanonicalJsonError::Float)?;
@@ -101,10 +99,7 @@ mod tests {
             let text = canonical_text(vector["input_json_ascii"].as_str().unwrap()).unwrap();
             assert_eq!(text, vector["output"].as_str().unwrap());
         }
-        for text in vectors["must_reject_in_strict_room_versions"]
-            .as_array()
-            .unwrap()
-        {
+        for text in vectors["must_reject_in_strict_room_versions"].as_array().unwrap() {
             let text = text.as_str().unwrap();
             let accepted = serde_json::from_str(text).is_ok_and(|o| canonicalise(o).is_ok());
             assert!(!accepted, "{text}");

@@ -44,37 +44,22 @@ impl EventReference {
             EventsReferenceFormatVersion::V1 => Some(reference_sha256(event, rules)?),
             _ => None,
         };
-        Ok(Self {
-            event_id: event.event_id.clone(),
-            sha256,
-        })
+        Ok(Self { event_id: event.event_id.clone(), sha256 })
     }
 
     /// A reference by id alone, which is all that versions 3 and later have.
     pub fn by_id(event_id: OwnedEventId) -> Self {
-        Self {
-            event_id,
-            sha256: None,
-        }
+        Self { event_id, sha256: None }
     }
 
     fn to_json(&self, rules: &RoomVersionRules) -> Result<CanonicalJsonValue, BuildError> {
         let id = CanonicalJsonValue::String(self.event_id.to_string());
-        if !matches!(
-            rules.events_reference_format,
-            EventsReferenceFormatVersion::V1
-        ) {
+        if !matches!(rules.events_reference_format, EventsReferenceFormatVersion::V1) {
             return Ok(id);
         }
-        let hash = self
-            .sha256
-            .clone()
-            .ok_or(BuildError::MissingReferenceHash)?;
+        let hash = self.sha256.clone().ok_or(BuildError::MissingReferenceHash)?;
         let hashes = CanonicalJsonObject::from([("sha256".to_owned(), hash.into())]);
-        Ok(CanonicalJsonValue::Array(vec![
-            id,
-            CanonicalJsonValue::Object(hashes),
-        ]))
+        Ok(CanonicalJsonValue::Array(vec![id, CanonicalJsonValue::Object(hashes)]))
     }
 }
 
@@ -193,31 +178,18 @@ pub fn room_id_of_create(create: &EventId) -> Result<OwnedRoomId, BuildError> {
 fn check_room_id(event: &NewEvent, rules: &RoomVersionRules) -> Result<(), BuildError> {
     let is_create = event.event_type == TimelineEventType::RoomCreate;
     let expected = !is_create || rules.event_format.require_room_create_room_id;
-    if event.room_id.is_some() == expected {
-        Ok(())
-    } else {
-        Err(BuildError::RoomId)
-    }
+    if event.room_id.is_some() == expected { Ok(()) } else { Err(BuildError::RoomId) }
 }
 
 fn check_field_sizes(event: &NewEvent) -> Result<(), BuildError> {
     let event_type = event.event_type.to_string();
     let fields = [
         ("sender", event.sender.as_str()),
-        (
-            "room_id",
-            event
-                .room_id
-                .as_ref()
-                .map_or("", |room_id| room_id.as_str()),
-        ),
+        ("room_id", event.room_id.as_ref().map_or("", |room_id| room_id.as_str())),
         ("state_key", event.state_key.as_deref().unwrap_or_default()),
         ("type", &event_type),
     ];
-    match fields
-        .into_iter()
-        .find(|(_, value)| value.len() > FIELD_SIZE_MAX)
-    {
+    match fields.into_iter().find(|(_, value)| value.len() > FIELD_SIZE_MAX) {
         Some((name, _)) => Err(BuildError::FieldTooLarge(name)),
         None => Ok(()),
     }
@@ -234,9 +206,7 @@ fn to_canonical_event(
     let mut set = |key: &str, value: CanonicalJsonValue| json.insert(key.to_owned(), value);
     if let Some(redacts) = event.redacts {
         if rules.redaction.content_field_redacts {
-            event
-                .content
-                .insert("redacts".to_owned(), redacts.to_string().into());
+            event.content.insert("redacts".to_owned(), redacts.to_string().into());
         } else {
             set("redacts", redacts.to_string().into());
         }
@@ -248,33 +218,16 @@ fn to_canonical_event(
         set("state_key", state_key.into());
     }
     if let Some(unsigned) = event.unsigned {
-        set(
-            "unsigned",
-            CanonicalJsonValue::Object(canonicalise(unsigned)?),
-        );
+        set("unsigned", CanonicalJsonValue::Object(canonicalise(unsigned)?));
     }
     set("sender", event.sender.to_string().into());
     set("type", event.event_type.to_string().into());
-    set(
-        "content",
-        CanonicalJsonValue::Object(canonicalise(event.content)?),
-    );
-    set(
-        "origin_server_ts",
-        CanonicalJsonValue::from(event.origin_server_ts.0),
-    );
-    set(
-        "prev_events",
-        references_to_json(&event.prev_events, rules)?,
-    );
-    set(
-        "auth_events",
-        references_to_json(&event.auth_events, rules)?,
-    );
+    set("content", CanonicalJsonValue::Object(canonicalise(event.content)?));
+    set("origin_server_ts", CanonicalJsonValue::from(event.origin_server_ts.0));
+    set("prev_events", references_to_json(&event.prev_events, rules)?);
+    set("auth_events", references_to_json(&event.auth_events, rules)?);
     let depth = event.depth.clamp(0, DEPTH_MAX);
-    let depth = depth
-        .try_into()
-        .map_err(|_| CanonicalJsonError::IntegerOutOfRange)?;
+    let depth = depth.try_into().map_err(|_| CanonicalJsonError::IntegerOutOfRange)?;
     set("depth", CanonicalJsonValue::Integer(depth));
     Ok(json)
 }

@@ -17,10 +17,7 @@ fn vectors() -> Value {
 }
 
 fn vector_key() -> SigningKey {
-    let seed = vectors()["signing_key"]["seed_base64"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let seed = vectors()["signing_key"]["seed_base64"].as_str().unwrap().to_owned();
     SigningKey::parse(&format!("ed25519 1 {seed}")).unwrap()
 }
 
@@ -31,10 +28,7 @@ fn object(value: Value) -> Map<String, Value> {
 fn new_event(rules: &RoomVersionRules) -> NewEvent {
     let reference = EventReference {
         event_id: owned_event_id!("$earlier:domain"),
-        sha256: rules
-            .event_format
-            .require_event_id
-            .then(|| "aGFzaA".to_owned()),
+        sha256: rules.event_format.require_event_id.then(|| "aGFzaA".to_owned()),
     };
     NewEvent {
         room_id: Some(owned_room_id!("!r:domain")),
@@ -80,22 +74,13 @@ fn hashes_signatures_and_ids_of_every_vector_are_right() {
         let rules = rules_of(version).unwrap();
         let mut event = canonicalise(object(signing["spec"][0]["input"].clone())).unwrap();
         hash_and_sign_event("domain", &vector_key(), &mut event, &rules.redaction).unwrap();
-        assert_eq!(
-            content_hash(&event).unwrap().encode(),
-            vector["content_hash"]
-        );
+        assert_eq!(content_hash(&event).unwrap().encode(), vector["content_hash"]);
         let signed = serde_json::to_value(&event).unwrap();
-        assert_eq!(
-            signed["signatures"]["domain"]["ed25519:1"],
-            vector["signature"]
-        );
+        assert_eq!(signed["signatures"]["domain"]["ed25519:1"], vector["signature"]);
         if let Some(event_id) = vector["event_id"].as_str() {
             assert_eq!(event_id_of(&event, &rules).unwrap(), event_id);
         } else {
-            assert_eq!(
-                reference_hash(&event, &rules).unwrap(),
-                vector["reference_hash_standard"]
-            );
+            assert_eq!(reference_hash(&event, &rules).unwrap(), vector["reference_hash_standard"]);
         }
     }
 }
@@ -104,34 +89,19 @@ fn hashes_signatures_and_ids_of_every_vector_are_right() {
 fn hashes_with_slashes_are_url_safe_from_version_4_on() {
     let vectors = vectors();
     let all = vectors["event_signing"]["derived"].as_array().unwrap();
-    let vector = all
-        .iter()
-        .find(|vector| vector["event_id_v3"].is_string())
-        .unwrap();
+    let vector = all.iter().find(|vector| vector["event_id_v3"].is_string()).unwrap();
     let event = canonicalise(object(vector["event"].clone())).unwrap();
     let id = |rules| event_id_of(&event, &rules).unwrap().to_string();
-    assert_eq!(
-        id(RoomVersionRules::V3),
-        vector["event_id_v3"].as_str().unwrap()
-    );
-    assert_eq!(
-        id(RoomVersionRules::V4),
-        vector["event_id_v4_to_v10"].as_str().unwrap()
-    );
-    assert_eq!(
-        id(RoomVersionRules::V10),
-        vector["event_id_v4_to_v10"].as_str().unwrap()
-    );
+    assert_eq!(id(RoomVersionRules::V3), vector["event_id_v3"].as_str().unwrap());
+    assert_eq!(id(RoomVersionRules::V4), vector["event_id_v4_to_v10"].as_str().unwrap());
+    assert_eq!(id(RoomVersionRules::V10), vector["event_id_v4_to_v10"].as_str().unwrap());
 }
 
 #[test]
 fn a_version_12_room_is_named_by_its_create_event() {
     let vectors = vectors();
     let all = vectors["event_signing"]["derived"].as_array().unwrap();
-    let vector = all
-        .iter()
-        .find(|vector| vector["room_id"].is_string())
-        .unwrap();
+    let vector = all.iter().find(|vector| vector["room_id"].is_string()).unwrap();
     let create = NewEvent {
         room_id: None,
         event_type: TimelineEventType::RoomCreate,
@@ -174,33 +144,18 @@ fn versions_1_and_2_keep_hashes_beside_ids() {
     let first = build(&rules, new_event(&rules)).unwrap();
     assert_eq!(first.event_id, "$local:domain");
     let reference = EventReference::to(&first, &rules).unwrap();
-    let second = NewEvent {
-        prev_events: vec![reference],
-        ..new_event(&rules)
-    };
+    let second = NewEvent { prev_events: vec![reference], ..new_event(&rules) };
     let json: Value = serde_json::from_str(build(&rules, second).unwrap().json.get()).unwrap();
     let hash = reference_sha256(&first, &rules).unwrap();
-    assert_eq!(
-        json["prev_events"],
-        json!([["$local:domain", {"sha256": hash}]])
-    );
+    assert_eq!(json["prev_events"], json!([["$local:domain", {"sha256": hash}]]));
     let without = EventReference::by_id(first.event_id.clone());
-    let third = NewEvent {
-        prev_events: vec![without],
-        ..new_event(&rules)
-    };
-    assert!(matches!(
-        build(&rules, third),
-        Err(BuildError::MissingReferenceHash)
-    ));
+    let third = NewEvent { prev_events: vec![without], ..new_event(&rules) };
+    assert!(matches!(build(&rules, third), Err(BuildError::MissingReferenceHash)));
 }
 
 #[test]
 fn the_target_of_a_redaction_goes_where_the_version_has_it() {
-    for (rules, in_content) in [
-        (RoomVersionRules::V10, false),
-        (RoomVersionRules::V11, true),
-    ] {
+    for (rules, in_content) in [(RoomVersionRules::V10, false), (RoomVersionRules::V11, true)] {
         let event = NewEvent {
             event_type: TimelineEventType::RoomRedaction,
             redacts: Some(owned_event_id!("$target")),
@@ -220,34 +175,14 @@ fn what_is_too_large_says_so() {
     let rules = RoomVersionRules::V12;
     let event = || new_event(&rules);
     let long = "x".repeat(256);
-    assert_eq!(
-        errcode(NewEvent {
-            state_key: Some(long.clone()),
-            ..event()
-        }),
-        "M_TOO_LARGE"
-    );
-    assert_eq!(
-        errcode(NewEvent {
-            event_type: long.into(),
-            ..event()
-        }),
-        "M_TOO_LARGE"
-    );
+    assert_eq!(errcode(NewEvent { state_key: Some(long.clone()), ..event() }), "M_TOO_LARGE");
+    assert_eq!(errcode(NewEvent { event_type: long.into(), ..event() }), "M_TOO_LARGE");
     for size in [65_300, 65_530, 65_536, 100_000] {
         let content = object(json!({"body": "x".repeat(size)}));
-        assert_eq!(
-            errcode(NewEvent { content, ..event() }),
-            "M_TOO_LARGE",
-            "{size}"
-        );
+        assert_eq!(errcode(NewEvent { content, ..event() }), "M_TOO_LARGE", "{size}");
     }
     let content = object(json!({"body": "x".repeat(64_900)}));
-    let size = build(&rules, NewEvent { content, ..event() })
-        .unwrap()
-        .json
-        .get()
-        .len();
+    let size = build(&rules, NewEvent { content, ..event() }).unwrap().json.get().len();
     let content = object(json!({"body": "x".repeat(64_900 + EVENT_SIZE_MAX - size)}));
     let largest = build(&rules, NewEvent { content, ..event() }).unwrap();
     assert_eq!(largest.json.get().len(), EVENT_SIZE_MAX);
@@ -255,38 +190,22 @@ fn what_is_too_large_says_so() {
 
 #[test]
 fn floats_and_integers_out_of_range_are_bad_json() {
-    let event = |content| NewEvent {
-        content,
-        ..new_event(&RoomVersionRules::V12)
-    };
+    let event = |content| NewEvent { content, ..new_event(&RoomVersionRules::V12) };
     assert_eq!(errcode(event(object(json!({"n": 1.5})))), "M_BAD_JSON");
-    assert_eq!(
-        errcode(event(object(json!({"n": [9_007_199_254_740_992_i64]})))),
-        "M_BAD_JSON"
-    );
+    assert_eq!(errcode(event(object(json!({"n": [9_007_199_254_740_992_i64]})))), "M_BAD_JSON");
 }
 
 #[test]
 fn the_depth_stays_at_its_bound() {
     let rules = RoomVersionRules::V12;
-    let pdu = build(
-        &rules,
-        NewEvent {
-            depth: i64::MAX,
-            ..new_event(&rules)
-        },
-    )
-    .unwrap();
+    let pdu = build(&rules, NewEvent { depth: i64::MAX, ..new_event(&rules) }).unwrap();
     assert_eq!(pdu.depth, DEPTH_MAX);
 }
 
 #[test]
 fn only_a_version_12_create_event_has_no_room_id() {
     for rules in [RoomVersionRules::V11, RoomVersionRules::V12] {
-        let without = NewEvent {
-            room_id: None,
-            ..new_event(&rules)
-        };
+        let without = NewEvent { room_id: None, ..new_event(&rules) };
         assert!(matches!(build(&rules, without), Err(BuildError::RoomId)));
     }
 }

@@ -78,11 +78,7 @@ impl Pdu {
         rejected: bool,
     ) -> Result<Self, PduError> {
         let raw: PduJson<'_> = serde_json::from_str(&json)?;
-        if raw
-            .room_id
-            .as_ref()
-            .is_some_and(|in_json| *in_json != room_id)
-        {
+        if raw.room_id.as_ref().is_some_and(|in_json| *in_json != room_id) {
             return Err(PduError::OtherRoom);
         }
         if !raw.content.get().starts_with('{') {
@@ -249,12 +245,7 @@ struct EventReferences(Vec<OwnedEventId>);
 impl<'de> Deserialize<'de> for EventReferences {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let references: Vec<EventReferenceJson> = Vec::deserialize(deserializer)?;
-        Ok(Self(
-            references
-                .into_iter()
-                .map(|reference| reference.0)
-                .collect(),
-        ))
+        Ok(Self(references.into_iter().map(|reference| reference.0).collect()))
     }
 }
 
@@ -276,15 +267,11 @@ impl<'de> Visitor<'de> for EventReferenceVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Self::Value, E> {
-        EventId::parse(id)
-            .map(EventReferenceJson)
-            .map_err(E::custom)
+        EventId::parse(id).map(EventReferenceJson).map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Self::Value, A::Error> {
-        let id = pair
-            .next_element()?
-            .ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let id = pair.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
         while pair.next_element::<IgnoredAny>()?.is_some() {}
         Ok(EventReferenceJson(id))
     }
@@ -305,13 +292,7 @@ mod tests {
 
     fn parse(json: serde_json::Value, rules: &RoomVersionRules) -> Result<Pdu, PduError> {
         let room_id = owned_room_id!("!r:one.test");
-        Pdu::from_json(
-            owned_event_id!("$e:one.test"),
-            room_id,
-            json.to_string(),
-            rules,
-            false,
-        )
+        Pdu::from_json(owned_event_id!("$e:one.test"), room_id, json.to_string(), rules, false)
     }
 
     fn message() -> serde_json::Value {
@@ -355,25 +336,16 @@ mod tests {
     fn an_event_of_another_room_or_without_an_object_as_content_is_refused() {
         let mut event = message();
         event["room_id"] = json!("!other:one.test");
-        assert!(matches!(
-            parse(event, &RoomVersionRules::V11),
-            Err(PduError::OtherRoom)
-        ));
+        assert!(matches!(parse(event, &RoomVersionRules::V11), Err(PduError::OtherRoom)));
         let mut event = message();
         event["content"] = json!("text");
-        assert!(matches!(
-            parse(event, &RoomVersionRules::V11),
-            Err(PduError::ContentNotObject)
-        ));
+        assert!(matches!(parse(event, &RoomVersionRules::V11), Err(PduError::ContentNotObject)));
     }
 
     #[test]
     fn old_versions_may_hold_floats_but_no_canonical_form() {
         let pdu = parse(message(), &RoomVersionRules::V5).unwrap();
-        assert_eq!(
-            pdu.content_as::<serde_json::Value>().unwrap()["n"],
-            json!(1.5)
-        );
+        assert_eq!(pdu.content_as::<serde_json::Value>().unwrap()["n"], json!(1.5));
         assert!(pdu.to_canonical_json().is_err());
     }
 

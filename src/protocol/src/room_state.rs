@@ -80,25 +80,16 @@ impl PowerLevels {
 
     /// The level that an action takes.
     pub fn required(&self, field: Field) -> Int {
-        let level = self
-            .event
-            .as_ref()
-            .and_then(|event| event.get_as_int(field, &self.rules).ok()?);
+        let level =
+            self.event.as_ref().and_then(|event| event.get_as_int(field, &self.rules).ok()?);
         level.unwrap_or_else(|| field.default_value())
     }
 
     /// The level that it takes to send an event of a type.
     pub fn required_to_send(&self, event_type: &TimelineEventType, is_state: bool) -> Int {
-        let events = self
-            .event
-            .as_ref()
-            .and_then(|event| event.events(&self.rules).ok()?);
+        let events = self.event.as_ref().and_then(|event| event.events(&self.rules).ok()?);
         let level = events.and_then(|events| events.get(event_type).copied());
-        let default = if is_state {
-            Field::StateDefault
-        } else {
-            Field::EventsDefault
-        };
+        let default = if is_state { Field::StateDefault } else { Field::EventsDefault };
         level.unwrap_or_else(|| self.required(default))
     }
 
@@ -132,13 +123,8 @@ impl PowerLevels {
 
     /// The level that it takes to notify with a key, for instance `room`.
     pub fn required_to_notify(&self, key: &str) -> Int {
-        let levels = self
-            .event
-            .as_ref()
-            .and_then(|event| event.notifications(&self.rules).ok()?);
-        levels
-            .and_then(|levels| levels.get(key).copied())
-            .unwrap_or(NOTIFICATION_LEVEL.into())
+        let levels = self.event.as_ref().and_then(|event| event.notifications(&self.rules).ok()?);
+        levels.and_then(|levels| levels.get(key).copied()).unwrap_or(NOTIFICATION_LEVEL.into())
     }
 }
 
@@ -155,10 +141,7 @@ impl JoinRule {
     pub fn of(join_rules: Option<&Pdu>) -> Self {
         let kind = join_rules.and_then(|event| field::<JoinRuleKind>(event, "join_rule"));
         let kind = kind.unwrap_or(JoinRuleKind::Invite);
-        let restricted = matches!(
-            kind,
-            JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted
-        );
+        let restricted = matches!(kind, JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted);
         let allow_rooms = match join_rules {
             Some(event) if restricted => find_allow_rooms(event),
             _ => Vec::new(),
@@ -200,10 +183,7 @@ pub fn history_visibility(event: Option<&Pdu>) -> HistoryVisibility {
 
 /// Whether guests may join: only if the room says so.
 pub fn guests_can_join(event: Option<&Pdu>) -> bool {
-    event
-        .and_then(|event| field::<String>(event, "guest_access"))
-        .as_deref()
-        == Some("can_join")
+    event.and_then(|event| field::<String>(event, "guest_access")).as_deref() == Some("can_join")
 }
 
 /// The content of a membership event.
@@ -236,9 +216,7 @@ impl Member {
 
 /// The membership that an event, or the absence of one, gives a user: `leave` if none.
 pub fn membership(event: Option<&Pdu>) -> MembershipState {
-    event
-        .and_then(|event| field(event, "membership"))
-        .unwrap_or(MembershipState::Leave)
+    event.and_then(|event| field(event, "membership")).unwrap_or(MembershipState::Leave)
 }
 
 /// Who made the room. More than one only from version 12 on, with `additional_creators`.

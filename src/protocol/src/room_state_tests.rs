@@ -18,10 +18,9 @@ fn bob() -> &'static UserId {
 
 #[test]
 fn without_power_levels_the_creator_has_100_or_everything() {
-    for (version, level) in [
-        ("1", UserPowerLevel::Int(100.into())),
-        ("12", UserPowerLevel::Infinite),
-    ] {
+    for (version, level) in
+        [("1", UserPowerLevel::Int(100.into())), ("12", UserPowerLevel::Infinite)]
+    {
         let levels = levels(&TestRoom::with_power_levels(version, None));
         assert_eq!(levels.of_user(alice()), level);
         assert_eq!(levels.of_user(bob()), UserPowerLevel::Int(0.into()));
@@ -53,10 +52,7 @@ fn every_level_has_its_place() {
     let carol = user_id!("@carol:two.test");
     assert!(levels.can_kick(bob(), carol) && !levels.can_kick(bob(), alice()));
     assert!(!levels.can_ban(bob(), carol) && levels.can_ban(alice(), bob()));
-    assert!(
-        !levels.can_kick(bob(), bob()),
-        "equals do not kick each other"
-    );
+    assert!(!levels.can_kick(bob(), bob()), "equals do not kick each other");
     assert!(!levels.can_redact_others(bob()) && levels.can_redact_others(alice()));
     assert!(levels.can_send(bob(), &TimelineEventType::RoomTopic, true));
     assert!(!levels.can_send(bob(), &TimelineEventType::RoomName, true));
@@ -98,17 +94,12 @@ fn the_default_history_visibility_is_shared() {
     let mut room = TestRoom::public("12");
     let mut read = |value| {
         let content = json!({"history_visibility": value});
-        let event = room
-            .state(ALICE, "m.room.history_visibility", "", content)
-            .unwrap();
+        let event = room.state(ALICE, "m.room.history_visibility", "", content).unwrap();
         history_visibility(Some(&event))
     };
     assert_eq!(history_visibility(None), HistoryVisibility::Shared);
     assert_eq!(read(json!("joined")), HistoryVisibility::Joined);
-    assert_eq!(
-        read(json!("world_readable")),
-        HistoryVisibility::WorldReadable
-    );
+    assert_eq!(read(json!("world_readable")), HistoryVisibility::WorldReadable);
     assert_eq!(read(json!("unheard_of")), HistoryVisibility::Shared);
     assert_eq!(read(json!(7)), HistoryVisibility::Shared);
 }
@@ -120,16 +111,11 @@ fn membership_content_of_any_shape_is_read() {
         "membership": "join", "displayname": "Bob", "avatar_url": 7, "is_direct": "no",
         "join_authorised_via_users_server": 7,
     });
-    let event = room
-        .build(BOB, "m.room.member", Some(BOB), content, None)
-        .unwrap();
+    let event = room.build(BOB, "m.room.member", Some(BOB), content, None).unwrap();
     let member = Member::of(&event).unwrap();
     assert_eq!(member.membership, MembershipState::Join);
     assert_eq!(member.displayname.as_deref(), Some("Bob"));
-    assert_eq!(
-        (member.avatar_url, member.join_authorised_via_users_server),
-        (None, None)
-    );
+    assert_eq!((member.avatar_url, member.join_authorised_via_users_server), (None, None));
     assert!(!member.is_direct);
     assert_eq!(membership(Some(&event)), MembershipState::Join);
     assert_eq!(membership(None), MembershipState::Leave);

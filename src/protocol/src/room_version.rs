@@ -30,9 +30,7 @@ pub fn rules_of(version: &str) -> Option<RoomVersionRules> {
 
 /// The supported room version of that name.
 pub fn find_supported(version: &str) -> Option<RoomVersionId> {
-    SUPPORTED
-        .into_iter()
-        .find(|supported| supported.as_str() == version)
+    SUPPORTED.into_iter().find(|supported| supported.as_str() == version)
 }
 
 #[cfg(test)]
@@ -42,10 +40,7 @@ mod tests {
     #[test]
     fn the_twelve_stable_versions_are_supported_and_nothing_else() {
         for version in 1..=12 {
-            assert!(
-                rules_of(&version.to_string()).is_some(),
-                "version {version}"
-            );
+            assert!(rules_of(&version.to_string()).is_some(), "version {version}");
         }
         for version in ["0", "13", "", "v1", "org.matrix.msc2870", "12 "] {
             assert!(rules_of(version).is_none(), "version {version}");

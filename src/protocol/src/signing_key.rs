@@ -45,18 +45,13 @@ impl SigningKey {
         document.extend_from_slice(&seed);
         let key_pair = Ed25519KeyPair::from_der(&document, version.to_owned())
             .map_err(|_| SigningKeyError::InvalidSeed)?;
-        Ok(Self {
-            key_pair: Arc::new(key_pair),
-            seed,
-        })
+        Ok(Self { key_pair: Arc::new(key_pair), seed })
     }
 
     /// Reads the first key of a file in Synapse's format, `ed25519 a_xxxx <base64>`.
     pub fn parse(file: &str) -> Result<Self, SigningKeyError> {
-        let line = file
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .ok_or(SigningKeyError::Empty)?;
+        let line =
+            file.lines().find(|line| !line.trim().is_empty()).ok_or(SigningKeyError::Empty)?;
         let words: Vec<&str> = line.split_whitespace().collect();
         let [algorithm, version, seed] = words[..] else {
             return Err(SigningKeyError::Malformed);
@@ -106,10 +101,7 @@ impl KeyPair for SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("SigningKey")
-            .field(&self.key_id())
-            .finish()
+        formatter.debug_tuple("SigningKey").field(&self.key_id()).finish()
     }
 }
 
@@ -132,31 +124,19 @@ impl OldVerifyKey {
         }
         check_version(version)?;
         let public_key = decode_32_bytes(public_key)?;
-        Ok(Self {
-            key_id: key_id.to_owned(),
-            public_key: Base64::new(public_key.to_vec()),
-        })
+        Ok(Self { key_id: key_id.to_owned(), public_key: Base64::new(public_key.to_vec()) })
     }
 }
 
 fn check_version(version: &str) -> Result<(), SigningKeyError> {
     let valid = !version.is_empty()
-        && version
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if valid {
-        Ok(())
-    } else {
-        Err(SigningKeyError::InvalidVersion(version.to_owned()))
-    }
+        && version.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if valid { Ok(()) } else { Err(SigningKeyError::InvalidVersion(version.to_owned())) }
 }
 
 fn decode_32_bytes(text: &str) -> Result<[u8; 32], SigningKeyError> {
     let bytes = Base64::<Standard>::parse(text).map_err(|_| SigningKeyError::InvalidSeed)?;
-    bytes
-        .as_bytes()
-        .try_into()
-        .map_err(|_| SigningKeyError::InvalidSeed)
+    bytes.as_bytes().try_into().map_err(|_| SigningKeyError::InvalidSeed)
 }
 
 #[cfg(test)]
@@ -171,10 +151,7 @@ mod tests {
     }
 
     fn vector_key() -> SigningKey {
-        let seed = vectors()["signing_key"]["seed_base64"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let seed = vectors()["signing_key"]["seed_base64"].as_str().unwrap().to_owned();
         SigningKey::parse(&format!("ed25519 1 {seed}")).unwrap()
     }
 
@@ -183,29 +160,20 @@ mod tests {
         let vectors = vectors();
         assert_eq!(
             vector_key().public_key(),
-            vectors["signing_key"]["public_key_base64_derived"]
-                .as_str()
-                .unwrap()
+            vectors["signing_key"]["public_key_base64_derived"].as_str().unwrap()
         );
-        assert_eq!(
-            vector_key().key_id(),
-            vectors["signing_key"]["key_id"].as_str().unwrap()
-        );
+        assert_eq!(vector_key().key_id(), vectors["signing_key"]["key_id"].as_str().unwrap());
     }
 
     #[test]
     fn objects_are_signed_as_the_specification_does() {
         let vectors = vectors();
         let signing = &vectors["json_signing"];
-        let all = ["spec", "derived"]
-            .iter()
-            .flat_map(|kind| signing[kind].as_array().unwrap());
+        let all = ["spec", "derived"].iter().flat_map(|kind| signing[kind].as_array().unwrap());
         for vector in all {
             let mut object: CanonicalJsonObject =
                 serde_json::from_value(vector["input"].clone()).unwrap();
-            vector_key()
-                .sign_json(server_name!("domain"), &mut object)
-                .unwrap();
+            vector_key().sign_json(server_name!("domain"), &mut object).unwrap();
             assert_eq!(serde_json::to_value(object).unwrap(), vector["output"]);
         }
     }
@@ -223,14 +191,8 @@ mod tests {
         let error = |file| SigningKey::parse(file).unwrap_err();
         assert_eq!(error("\n \n"), SigningKeyError::Empty);
         assert_eq!(error("ed25519 a_b"), SigningKeyError::Malformed);
-        assert_eq!(
-            error("rsa a AAAA"),
-            SigningKeyError::UnsupportedAlgorithm("rsa".to_owned())
-        );
-        assert_eq!(
-            error("ed25519 a-b AAAA"),
-            SigningKeyError::InvalidVersion("a-b".to_owned())
-        );
+        assert_eq!(error("rsa a AAAA"), SigningKeyError::UnsupportedAlgorithm("rsa".to_owned()));
+        assert_eq!(error("ed25519 a-b AAAA"), SigningKeyError::InvalidVersion("a-b".to_owned()));
         assert_eq!(error("ed25519 a AAAA"), SigningKeyError::InvalidSeed);
         assert_eq!(error("ed25519 a ????"), SigningKeyError::InvalidSeed);
     }
@@ -239,10 +201,7 @@ mod tests {
     fn old_keys_are_read() {
         let public_key = vector_key().public_key();
         let key = OldVerifyKey::parse(&format!("ed25519:old {public_key}")).unwrap();
-        assert_eq!(
-            (key.key_id.as_str(), key.public_key.encode()),
-            ("ed25519:old", public_key)
-        );
+        assert_eq!((key.key_id.as_str(), key.public_key.encode()), ("ed25519:old", public_key));
         assert!(OldVerifyKey::parse("ed25519:old").is_err());
         assert!(OldVerifyKey::parse("ed25519 AAAA").is_err());
     }

@@ -47,42 +47,23 @@ impl TestRoom {
             .then(|| OwnedRoomId::try_from("!room:one.test").unwrap());
         let version = version.to_owned();
         let (events, state, last) = Default::default();
-        Self {
-            version,
-            rules,
-            room_id,
-            events,
-            state,
-            last,
-        }
+        Self { version, rules, room_id, events, state, last }
     }
 
     /// A public room made by Alice, with power levels as `content` has them.
     pub fn with_power_levels(version: &str, content: Option<Value>) -> Self {
         let mut room = Self::empty(version);
         room.create(json!({}));
-        room.state(ALICE, "m.room.member", ALICE, json!({"membership": "join"}))
-            .unwrap();
+        room.state(ALICE, "m.room.member", ALICE, json!({"membership": "join"})).unwrap();
         if let Some(content) = content {
-            room.state(ALICE, "m.room.power_levels", "", content)
-                .unwrap();
+            room.state(ALICE, "m.room.power_levels", "", content).unwrap();
         }
-        room.state(
-            ALICE,
-            "m.room.join_rules",
-            "",
-            json!({"join_rule": "public"}),
-        )
-        .unwrap();
+        room.state(ALICE, "m.room.join_rules", "", json!({"join_rule": "public"})).unwrap();
         room
     }
 
     pub fn public(version: &str) -> Self {
-        let users = if version == "12" {
-            json!({})
-        } else {
-            json!({ALICE: 100})
-        };
+        let users = if version == "12" { json!({}) } else { json!({ALICE: 100}) };
         Self::with_power_levels(version, Some(json!({"users": users})))
     }
 
@@ -97,13 +78,7 @@ impl TestRoom {
     }
 
     pub fn join(&mut self, user_id: &str) -> Pdu {
-        self.state(
-            user_id,
-            "m.room.member",
-            user_id,
-            json!({"membership": "join"}),
-        )
-        .unwrap()
+        self.state(user_id, "m.room.member", user_id, json!({"membership": "join"})).unwrap()
     }
 
     pub fn membership(
@@ -112,12 +87,7 @@ impl TestRoom {
         target: &str,
         membership: &str,
     ) -> Result<Pdu, AuthError> {
-        self.state(
-            sender,
-            "m.room.member",
-            target,
-            json!({"membership": membership}),
-        )
+        self.state(sender, "m.room.member", target, json!({"membership": membership}))
     }
 
     pub fn state(
@@ -143,9 +113,7 @@ impl TestRoom {
     }
 
     pub fn get(&self, event_type: &StateEventType, state_key: &str) -> Option<Pdu> {
-        let event_id = self
-            .state
-            .get(&(event_type.clone(), state_key.to_owned()))?;
+        let event_id = self.state.get(&(event_type.clone(), state_key.to_owned()))?;
         self.events.get(event_id).cloned()
     }
 
@@ -182,12 +150,7 @@ impl TestRoom {
             origin_server_ts: MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap()),
             prev_events: self.last.iter().map(|id| refer(&self.events[id])).collect(),
             auth_events: auth.iter().map(refer).collect(),
-            depth: 1 + self
-                .last
-                .iter()
-                .map(|id| self.events[id].depth)
-                .max()
-                .unwrap_or(0),
+            depth: 1 + self.last.iter().map(|id| self.events[id].depth).max().unwrap_or(0),
             unsigned: None,
             sender,
         };
@@ -200,8 +163,7 @@ impl TestRoom {
         authorise(&self.rules, &pdu, |kind, key| self.get(kind, key))?;
         self.events.insert(pdu.event_id.clone(), pdu.clone());
         if let Some((event_type, state_key)) = pdu.state_entry() {
-            self.state
-                .insert((event_type, state_key.to_owned()), pdu.event_id.clone());
+            self.state.insert((event_type, state_key.to_owned()), pdu.event_id.clone());
         }
         self.last = vec![pdu.event_id.clone()];
         Ok(pdu)
