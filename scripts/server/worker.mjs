@@ -1,0 +1,73 @@
+// Miniflare's options, derived from wrangler.toml: bindings are defined there and nowhere else.
+import fs from "node:fs";
+import path from "node:path";
+import { Log, LogLevel } from "miniflare";
+import { parse } from "smol-toml";
+import { buildFolder } from "../build/wasm.mjs";
+import { root } from "../run.mjs";
+import { outboundService } from "./outbound.mjs";
+import { servePages } from "./pages.mjs";
+
+export function readConfiguration() {
+  return parse(fs.readFileSync(path.join(root, "wrangler.toml"), "utf8"));
+}
+
+/** The whole server for `new Miniflare()`; `vars` are the final values of the Worker's variables. */
+export function miniflareOptions(config, settings, vars) {
+  return {
+    name: config.name,
+    compatibilityDate: config.compatibility_date,
+    compatibilityFlags: config.compatibility_flags ?? [],
+    modulesRoot: buildFolder,
+    modules: modules(config),
+    bindings: { ...vars, WORKER_FIRST: config.assets.run_worker_first },
+    serviceBindings: { PAGES: servePages(path.join(root, config.assets.directory)) },
+    outboundService: outboundService(settings),
+    cf: false,
+    log: new Log(LogLevel.WARN),
+    ...stores(config, settings.dataFolder),
+    ...sockets(settings),
+  };
+}
+
+function modules(config) {
+  const at = (name) => path.join(buildFolder, name);
+  const front = path.join(root, "scripts/server/front.js");
+  return [
+    { type: "ESModule", path: at("front.js"), contents: fs.readFileSync(front, "utf8") },
+    { type: "ESModule", path: path.join(root, config.main) },
+    { type: "CompiledWasm", path: at("index_bg.wasm") },
+  ];
+}
+
+/** Databases, objects and buckets, in the places where wrangler's `--persist-to` looks for them. */
+function stores(config, dataFolder) {
+  const at = (name) => path.join(dataFolder, "v3", name);
+  const objects = config.durable_objects.bindings;
+  const withSqlite = new Set(config.migrations.flatMap((step) => step.new_sqlite_classes ?? []));
+  const object = ({ name, class_name: className }) => [
+    name,
+    { className, useSQLite: withSqlite.has(className) },
+  ];
+  return {
+    d1Databases: Object.fromEntries(config.d1_databases.map((d) => [d.binding, d.database_name])),
+    r2Buckets: Object.fromEntries(config.r2_buckets.map((b) => [b.binding, b.bucket_name])),
+    durableObjects: Object.fromEntries(objects.map(object)),
+    d1Persist: at("d1"),
+    r2Persist: at("r2"),
+    durableObjectsPersist: at("do"),
+  };
+}
+
+/**
+ * Plain http goes to the Worker's own sockets, half as slow as Miniflare's entry point, which is
+ * the only one with TLS; it has a free port of the loopback when there is no https listener.
+ */
+function sockets({ listeners, tls }) {
+  const secure = listeners.find(({ scheme }) => scheme === "https");
+  const plain = listeners.filter(({ scheme }) => scheme === "http");
+  const entry = secure
+    ? { host: secure.host, port: secure.port, httpsKey: tls.key, httpsCert: tls.certificate }
+    : { host: "127.0.0.1", port: 0 };
+  return { ...entry, unsafeDirectSockets: plain.map(({ host, port }) => ({ host, port })) };
+}
