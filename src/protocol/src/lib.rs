@@ -9,11 +9,15 @@
 //! | `event_builder` | making an event: limits, hash, signature, id |
 //! | `auth` | selection of auth events, authorisation, redaction rights |
 //! | `room_state` | power levels, join rule, history visibility, membership, creators |
+//! | `redaction` | what is left of a redacted event |
+//! | `client_event` | events as clients see them |
 
 pub mod auth;
 pub mod canonical_json;
+pub mod client_event;
 pub mod event_builder;
 pub mod pdu;
+pub mod redaction;
 pub mod room_state;
 pub mod room_version;
 pub mod signing_key;
