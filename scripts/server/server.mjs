@@ -11,6 +11,7 @@ import { miniflareOptions, readConfiguration } from "./worker.mjs";
 
 // What a deployed server has as secrets, so that wrangler.toml does not list it.
 const secretNames = [
+  "OLD_SIGNING_KEYS",
   "PASSWORD_PEPPER",
   "REGISTRATION_SHARED_SECRET",
   "SETUP_TOKEN",
