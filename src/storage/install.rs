@@ -10,7 +10,7 @@ use myelin_protocol::signing_key::SigningKey;
 use serde::Deserialize;
 
 use super::database::{DatabaseError, QueryResult, Results, Statement};
-use super::schema;
+use super::schema::{self, PendingBatch, PendingStep};
 use crate::context::Context;
 
 /// Statements in one batch of an installation: bounded, so that each batch stays well below the
@@ -27,6 +27,11 @@ pub struct ServerKeys {
 #[derive(Deserialize)]
 struct VersionRow {
     version: i64,
+}
+
+#[derive(Deserialize)]
+struct MarkRow {
+    file: String,
 }
 
 #[derive(Deserialize)]
@@ -114,20 +119,52 @@ async fn create_tables(context: &Context) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Applies the deltas that are missing, one batch each, and makes the keys.
+/// Completes an interrupted installation, runs the steps that are missing, and makes the keys.
 async fn bring_up_to_date(context: &Context) -> Result<(), DatabaseError> {
-    for delta in schema::deltas() {
-        let mut batch: Vec<Statement> =
-            delta.statements.iter().map(|sql| Statement::new(sql.to_string())).collect();
-        batch.push(
-            Statement::new(
-                "INSERT OR IGNORE INTO applied_schema_deltas (version, file) VALUES (?1, ?2)",
-            )
-            .bind(delta.version)
-            .bind(delta.name),
-        );
-        context.metered_batch(batch).await?;
+    if !schema::is_installed(&applied(context).await?) {
+        create_tables(context).await?;
     }
+    for step in schema::pending_steps(schema::DELTAS, &applied(context).await?) {
+        if let Err(error) = run_step(context, &step).await {
+            // Another isolate may have been faster: then its mark refused ours.
+            if !applied(context).await?.iter().any(|mark| mark == step.mark()) {
+                return Err(error);
+            }
+        }
+    }
+    make_keys(context).await
+}
+
+/// The marks of what this database has been given.
+async fn applied(context: &Context) -> Result<Vec<String>, DatabaseError> {
+    let batch = vec![Statement::new(schema::APPLIED_SQL)];
+    let rows: Vec<MarkRow> = Results::new(context.metered_batch(batch).await?).rows()?;
+    Ok(rows.into_iter().map(|row| row.file).collect())
+}
+
+/// Runs a step. What it has done when it is interrupted stays done.
+async fn run_step(context: &Context, step: &PendingStep<'_>) -> Result<(), DatabaseError> {
+    for batch in step.batches() {
+        match batch {
+            PendingBatch::Once(statements) => {
+                let statements = statements.into_iter().map(Statement::new).collect();
+                context.metered_batch(statements).await?;
+            }
+            PendingBatch::UntilUnchanged(statement) => {
+                let statement = Statement::new(statement);
+                let changed = async || -> Result<Vec<serde::de::IgnoredAny>, DatabaseError> {
+                    let results = context.metered_batch(vec![statement.clone()]).await?;
+                    Results::new(results).rows()
+                };
+                while !changed().await?.is_empty() {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the key and the secret, unless they are there, and notes the revision.
+async fn make_keys(context: &Context) -> Result<(), DatabaseError> {
     let seed: [u8; 32] = context.random();
     let version = format!("a_{}", context.random_string(4));
     let key = SigningKey::from_seed(&version, seed)
