@@ -1,5 +1,7 @@
 //! How many rows a message writes: the tables' rows and the entries of their indexes.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use myelin::storage::schema;

@@ -1,5 +1,7 @@
 //! How a database of an older revision is brought up to date, with made-up deltas.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use myelin::storage::schema::{self, Delta, PendingBatch, Step};
 use rusqlite::Connection;
 
@@ -142,7 +144,7 @@ fn an_interrupted_installation_is_not_taken_for_complete() {
 
 #[test]
 fn revisions_rise_by_one() {
-    let revisions: Vec<_> = schema::DELTAS.iter().map(|delta| delta.revision).collect();
-    let expected: Vec<_> = (2..=schema::REVISION).collect();
-    assert_eq!(revisions, expected);
+    let expected = (2..).zip(schema::DELTAS);
+    assert!(expected.clone().all(|(revision, delta)| delta.revision == revision));
+    assert_eq!(expected.last().map_or(1, |(revision, _)| revision), schema::REVISION);
 }
