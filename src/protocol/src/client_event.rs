@@ -106,30 +106,22 @@ impl EventFormatter<'_> {
             .as_deref()
             .and_then(|unsigned| parse_fields(unsigned))
             .unwrap_or_default();
-        let arrived_ms = fields
-            .remove("age_ts")
-            .and_then(|age_ts| serde_json::from_str(age_ts.get()).ok());
+        let arrived_ms =
+            fields.remove("age_ts").and_then(|age_ts| serde_json::from_str(age_ts.get()).ok());
         fields.retain(|key, _| !SET_BY_US.contains(&&**key));
         if !extras.include_room_state {
             fields.remove("invite_room_state");
             fields.remove("knock_room_state");
         }
         let sent_ms = arrived_ms.unwrap_or_else(|| event.origin_server_ts.0.into());
-        let age = i64::try_from(self.now_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(sent_ms);
+        let age = i64::try_from(self.now_ms).unwrap_or(i64::MAX).saturating_sub(sent_ms);
         fields.insert("age".into(), Cow::Owned(raw_json(&age)));
         if let Some(redaction) = extras.redacted_because {
-            let nested = Self {
-                format: EventFormat::Client,
-                ..*self
-            };
+            let nested = Self { format: EventFormat::Client, ..*self };
             let because = nested.format(redaction, &UnsignedExtras::default());
             fields.insert("redacted_because".into(), Cow::Owned(because));
         }
-        let redacted_by = extras
-            .redacted_because
-            .map(|redaction| redaction.event_id.as_str());
+        let redacted_by = extras.redacted_because.map(|redaction| redaction.event_id.as_str());
         let texts = [
             ("redacted_by", redacted_by),
             ("transaction_id", extras.transaction_id),
@@ -142,10 +134,7 @@ impl EventFormatter<'_> {
                 fields.insert(key.into(), Cow::Owned(raw_json(&value)));
             }
         }
-        let objects = [
-            ("prev_content", extras.prev_content),
-            ("m.relations", extras.relations),
-        ];
+        let objects = [("prev_content", extras.prev_content), ("m.relations", extras.relations)];
         for (key, value) in objects {
             if let Some(value) = value {
                 fields.insert(key.into(), Cow::Borrowed(value));
@@ -167,22 +156,12 @@ impl EventFormatter<'_> {
 type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
 /// What no stored event can say in our place.
-const SET_BY_US: [&str; 5] = [
-    "age",
-    "transaction_id",
-    "redacted_because",
-    "redacted_by",
-    "membership",
-];
+const SET_BY_US: [&str; 5] =
+    ["age", "transaction_id", "redacted_because", "redacted_by", "membership"];
 
 fn parse_fields(object: &RawValue) -> Option<Fields<'_>> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object.get()).ok()?;
-    Some(
-        fields
-            .into_iter()
-            .map(|(key, value)| (key, Cow::Borrowed(value)))
-            .collect(),
-    )
+    Some(fields.into_iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect())
 }
 
 /// What someone outside sees of a state event, before joining.

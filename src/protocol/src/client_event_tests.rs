@@ -8,11 +8,7 @@ use crate::{
 };
 
 fn format(rules: &RoomVersionRules, format: EventFormat, event: &Pdu) -> Value {
-    let formatter = EventFormatter {
-        rules,
-        format,
-        now_ms: 5_000_000,
-    };
+    let formatter = EventFormatter { rules, format, now_ms: 5_000_000 };
     parse(&formatter.format(event, &UnsignedExtras::default()))
 }
 
@@ -21,12 +17,7 @@ fn parse(json: &RawValue) -> Value {
 }
 
 fn keys(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
+    value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 fn stored(unsigned: Value) -> Pdu {
@@ -35,14 +26,7 @@ fn stored(unsigned: Value) -> Pdu {
         "content": {"body": "hi"}, "depth": 3, "origin_server_ts": 1000, "unsigned": unsigned,
     });
     let (event_id, room_id) = (owned_event_id!("$e"), owned_room_id!("!r:one.test"));
-    Pdu::from_json(
-        event_id,
-        room_id,
-        json.to_string(),
-        &RoomVersionRules::V12,
-        false,
-    )
-    .unwrap()
+    Pdu::from_json(event_id, room_id, json.to_string(), &RoomVersionRules::V12, false).unwrap()
 }
 
 #[test]
@@ -51,15 +35,8 @@ fn clients_see_the_fields_of_the_specification_in_every_version() {
         let mut room = TestRoom::public(&version.to_string());
         let message = room.message(ALICE, "hello").unwrap();
         let event = format(&room.rules, EventFormat::Client, &message);
-        let expected = [
-            "content",
-            "event_id",
-            "origin_server_ts",
-            "room_id",
-            "sender",
-            "type",
-            "unsigned",
-        ];
+        let expected =
+            ["content", "event_id", "origin_server_ts", "room_id", "sender", "type", "unsigned"];
         assert_eq!(keys(&event), expected, "version {version}");
         assert_eq!(event["event_id"], message.event_id.as_str());
         assert_eq!(event["content"], json!({"body": "hello"}));
@@ -77,13 +54,7 @@ fn the_federation_format_is_the_whole_event_with_its_ids() {
         let room = TestRoom::public(version);
         for event in room.events.values() {
             let formatted = format(&room.rules, EventFormat::Federation, event);
-            for key in [
-                "auth_events",
-                "prev_events",
-                "hashes",
-                "signatures",
-                "depth",
-            ] {
+            for key in ["auth_events", "prev_events", "hashes", "signatures", "depth"] {
                 assert!(formatted.get(key).is_some(), "{key} in {formatted}");
             }
             assert_eq!(formatted["event_id"], event.event_id.as_str());
@@ -112,10 +83,7 @@ fn the_target_of_a_redaction_is_shown_in_both_places() {
         assert_eq!(event["redacts"], message.event_id.as_str());
         assert_eq!(event["content"]["redacts"], message.event_id.as_str());
         let federation = format(&room.rules, EventFormat::Federation, &redaction);
-        assert_ne!(
-            federation.get("redacts").is_some(),
-            matches!(version, "11" | "12")
-        );
+        assert_ne!(federation.get("redacts").is_some(), matches!(version, "11" | "12"));
     }
 }
 
@@ -130,16 +98,10 @@ fn a_redacted_event_shows_why() {
         format: EventFormat::ClientWithoutRoomId,
         now_ms: 5_000_000,
     };
-    let extras = UnsignedExtras {
-        redacted_because: Some(&redaction),
-        ..Default::default()
-    };
+    let extras = UnsignedExtras { redacted_because: Some(&redaction), ..Default::default() };
     let event = parse(&formatter.format(&redacted, &extras));
     assert_eq!(event["content"], json!({}));
-    assert_eq!(
-        event["unsigned"]["redacted_by"],
-        redaction.event_id.as_str()
-    );
+    assert_eq!(event["unsigned"]["redacted_by"], redaction.event_id.as_str());
     let because = &event["unsigned"]["redacted_because"];
     assert_eq!(because["event_id"], redaction.event_id.as_str());
     assert_eq!(because["type"], "m.room.redaction");
@@ -181,12 +143,7 @@ fn unsigned_has_what_the_server_knows_and_nothing_of_its_own_notes() {
 
 #[test]
 fn without_a_note_of_its_arrival_the_age_counts_from_the_sender_s_clock() {
-    for unsigned in [
-        json!({}),
-        json!(null),
-        json!("text"),
-        json!({"age_ts": "x"}),
-    ] {
+    for unsigned in [json!({}), json!(null), json!("text"), json!({"age_ts": "x"})] {
         let event = stored(unsigned);
         let formatted = format(&RoomVersionRules::V12, EventFormat::Client, &event);
         assert_eq!(formatted["unsigned"], json!({"age": 4_999_000}));

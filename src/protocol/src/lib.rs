@@ -11,14 +11,18 @@
 //! | `room_state` | power levels, join rule, history visibility, membership, creators |
 //! | `redaction` | what is left of a redacted event |
 //! | `client_event` | events as clients see them |
+//! | `create_room` | the events that make a room, from the options of createRoom |
+//! | `room_upgrade` | the events that make the room that replaces another |
 
 pub mod auth;
 pub mod canonical_json;
 pub mod client_event;
+pub mod create_room;
 pub mod event_builder;
 pub mod pdu;
 pub mod redaction;
 pub mod room_state;
+pub mod room_upgrade;
 pub mod room_version;
 pub mod signing_key;
 

@@ -36,13 +36,7 @@ pub fn redact(event: &Pdu, rules: &RoomVersionRules) -> Result<Pdu, RedactError>
     }
     let json = Value::Object(redacted).to_string();
     let (event_id, room_id) = (event.event_id.clone(), event.room_id.clone());
-    Ok(Pdu::from_json(
-        event_id,
-        room_id,
-        json,
-        rules,
-        event.rejected,
-    )?)
+    Ok(Pdu::from_json(event_id, room_id, json, rules, event.rejected)?)
 }
 
 /// Applies the redaction algorithm of a room version. Numbers that canonical JSON does not have,
@@ -58,10 +52,7 @@ pub fn redact_json(
 
 /// The same keys and strings, with every number taken for a zero.
 fn shape_of(object: &Map<String, Value>) -> CanonicalJsonObject {
-    object
-        .iter()
-        .map(|(key, value)| (key.clone(), shape_of_value(value)))
-        .collect()
+    object.iter().map(|(key, value)| (key.clone(), shape_of_value(value))).collect()
 }
 
 fn shape_of_value(value: &Value) -> CanonicalJsonValue {
@@ -117,10 +108,7 @@ mod tests {
                 for version in expected["room_versions"].as_array().unwrap() {
                     let event = json!({"type": case["type"], "content": case["content"]});
                     let redacted = redact_value(event, version.as_str().unwrap());
-                    assert_eq!(
-                        redacted["content"], expected["content"],
-                        "{case} in {version}"
-                    );
+                    assert_eq!(redacted["content"], expected["content"], "{case} in {version}");
                     cases += 1;
                 }
             }
@@ -133,10 +121,8 @@ mod tests {
         let vectors = vectors();
         let old = vectors["top_level_kept_v1_v10"].as_array().unwrap();
         let new = vectors["top_level_kept_v11_v12"].as_array().unwrap();
-        let mut event: Map<String, Value> = old
-            .iter()
-            .map(|key| (key.as_str().unwrap().to_owned(), json!("x")))
-            .collect();
+        let mut event: Map<String, Value> =
+            old.iter().map(|key| (key.as_str().unwrap().to_owned(), json!("x"))).collect();
         event.insert("content".to_owned(), json!({"body": "secret"}));
         event.insert("redacts".to_owned(), json!("$e"));
         event.insert("unsigned".to_owned(), json!({"a": 1}));
@@ -145,11 +131,7 @@ mod tests {
             let redacted = redact_value(Value::Object(event.clone()), &version.to_string());
             let keys: Vec<&String> = redacted.as_object().unwrap().keys().collect();
             assert_eq!(keys.len(), expected.len(), "version {version}");
-            assert!(
-                expected
-                    .iter()
-                    .all(|key| keys.iter().any(|kept| key == *kept))
-            );
+            assert!(expected.iter().all(|key| keys.iter().any(|kept| key == *kept)));
         }
     }
 
@@ -169,10 +151,8 @@ mod tests {
     #[test]
     fn numbers_of_old_versions_survive_a_redaction() {
         let content = json!({"ban": 50.5, "users": {"@a:b.c": 1e300}, "other": 1.5});
-        let redacted = redact_value(
-            json!({"type": "m.room.power_levels", "content": content}),
-            "5",
-        );
+        let redacted =
+            redact_value(json!({"type": "m.room.power_levels", "content": content}), "5");
         let expected = json!({"ban": 50.5, "users": {"@a:b.c": 1e300}});
         assert_eq!(redacted["content"], expected);
     }
