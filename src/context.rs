@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
-use ruma::{OwnedServerName, RoomId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
-use crate::durable::{Announcement, Waiter};
+use crate::durable::{Announced, Announcement, Waiter};
 use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
@@ -35,7 +35,7 @@ pub trait Platform {
     async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError>;
 
     /// Tells the notifiers that something has been written. It may be lost; it carries positions.
-    async fn announce(&self, announcement: Announcement);
+    async fn announce(&self, announcement: Announcement) -> Announced;
 
     /// Registers a waiting `/sync` of this user with the notifiers.
     async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError>;
@@ -200,7 +200,43 @@ impl Context {
     /// Tells waiting syncs, after the answer has been sent.
     pub fn announce(&self, announcement: Announcement) {
         let platform = self.platform.clone();
-        self.platform.spawn(Box::pin(async move { platform.announce(announcement).await }));
+        self.platform.spawn(Box::pin(async move {
+            platform.announce(announcement).await;
+        }));
+    }
+
+    /// Tells the members of a room and `also`, after the answer has been sent. The members are
+    /// named only if a notifier does not know this version of them.
+    pub fn announce_room(
+        &self,
+        room_id: OwnedRoomId,
+        members_version: i64,
+        also: Vec<OwnedUserId>,
+        members: impl FnOnce() -> Vec<OwnedUserId> + 'static,
+    ) {
+        let platform = self.platform.clone();
+        self.platform.spawn(Box::pin(async move {
+            let announcement = |members| Announcement::Room {
+                room_id: room_id.clone(),
+                members_version,
+                members,
+                also: also.clone(),
+            };
+            if platform.announce(announcement(None)).await == Announced::MembersNeeded {
+                platform.announce(announcement(Some(members()))).await;
+            }
+        }));
+    }
+
+    /// Registers a waiting `/sync`. One hop.
+    ///
+    /// # Errors
+    /// If the notifier cannot be reached.
+    pub async fn register_waiter(&self, user_id: &UserId) -> Result<Box<dyn Waiter>, ApiError> {
+        let started_ms = self.now_ms();
+        let outcome = self.platform.register_waiter(user_id.as_str()).await;
+        self.count_hop(started_ms);
+        outcome
     }
 
     fn count_hop(&self, started_ms: u64) {

@@ -150,10 +150,21 @@ pub enum Announcement {
     Users(Vec<OwnedUserId>),
 }
 
-/// A registered wait of one `/sync`.
+/// How a wait ended. In every case the caller looks into the log once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Something may have happened; the waiter is still registered.
+    Woken,
+    /// The time is up.
+    TimedOut,
+    /// The waiter is registered no longer: nothing would wake it again.
+    Closed,
+}
+
+/// A registered wait of one `/sync`. Dropping it ends the registration.
 #[async_trait(?Send)]
 pub trait Waiter {
-    /// Returns when something may have happened (woken, closed, failed) or the time is up. In
-    /// every case the caller looks into the log once more.
-    async fn wait(&mut self, timeout_ms: u64);
+    /// Returns when something may have happened, at once if it has happened since the last call,
+    /// or when the time is up.
+    async fn wait(&mut self, timeout_ms: u64) -> Waited;
 }

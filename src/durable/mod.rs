@@ -2,8 +2,10 @@
 //! commands are these enums, with their bodies.
 
 pub mod commands;
+pub mod sync_notifier;
 
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, MembershipAction,
-    NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey, Waiter,
+    NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited, Waiter,
 };
+pub use sync_notifier::Announced;

@@ -1,8 +1,10 @@
 //! The Worker's runtime: entry points, the exported objects, and `Platform` over them.
 
 mod d1;
+mod notifier;
 mod objects;
 mod platform;
+mod waiter;
 
 use std::rc::Rc;
 

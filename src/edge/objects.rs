@@ -35,26 +35,11 @@ object! {
 }
 
 object! {
-    /// See `durable::sync_notifier`.
-    SyncNotifier
-}
-
-object! {
     /// See `durable::account_guard`.
     AccountGuard
 }
 
 impl DurableObject for Room {
-    fn new(state: State, env: Env) -> Self {
-        Self { state: Rc::new(state), env }
-    }
-
-    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
-        answer(Err::<(), _>(ApiError::unrecognized()))
-    }
-}
-
-impl DurableObject for SyncNotifier {
     fn new(state: State, env: Env) -> Self {
         Self { state: Rc::new(state), env }
     }
@@ -75,12 +60,12 @@ impl DurableObject for AccountGuard {
 }
 
 /// Reads the command that the Worker sent.
-#[expect(dead_code)]
-async fn command<T: DeserializeOwned>(request: &mut Request) -> Result<T, ApiError> {
+pub async fn command<T: DeserializeOwned>(request: &mut Request) -> Result<T, ApiError> {
     let text = request.text().await.map_err(ApiError::internal)?;
     serde_json::from_str(&text).map_err(ApiError::internal)
 }
 
-fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> worker::Result<Response> {
+/// Answers a command.
+pub fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> worker::Result<Response> {
     Response::ok(serde_json::to_string(&outcome)?)
 }

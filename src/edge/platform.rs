@@ -13,10 +13,14 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Env, Method, RequestInit, Stub};
 
 use super::d1::{self, D1};
+use super::waiter::SocketWaiter;
 use crate::config::Config;
 use crate::context::{Context, Isolate, Meter, Platform};
-use crate::durable::{Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter};
+use crate::durable::sync_notifier::{notifier_of, shares};
+use crate::durable::{Announced, Announcement, Waiter};
+use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::error::ApiError;
+use crate::log;
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 
 /// Who keeps work alive after the answer.
@@ -56,6 +60,10 @@ impl EdgePlatform {
             location => namespace.get_by_name_with_location_hint(name, location),
         };
         stub.map_err(ApiError::internal)
+    }
+
+    fn notifier(&self, index: u32) -> Result<Stub, ApiError> {
+        self.stub("SYNC_NOTIFIER", &format!("sync-notifier-{index}"))
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(
@@ -123,10 +131,23 @@ impl Platform for EdgePlatform {
         self.ask(self.stub("ACCOUNT_GUARD", key)?, &command).await
     }
 
-    async fn announce(&self, _announcement: Announcement) {}
+    async fn announce(&self, announcement: Announcement) -> Announced {
+        let shares = shares(announcement, self.config.sync_notifiers);
+        let telling = shares.into_iter().map(|(index, share)| async move {
+            let told = self.ask::<_, Announced>(self.notifier(index)?, &share).await;
+            told.inspect_err(|_| log::warn("an announcement was lost: its notifier failed"))
+        });
+        let told = futures_util::future::join_all(telling).await;
+        match told.contains(&Ok(Announced::MembersNeeded)) {
+            true => Announced::MembersNeeded,
+            false => Announced::Told,
+        }
+    }
 
-    async fn register_waiter(&self, _user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
-        Err(ApiError::unrecognized())
+    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
+        self.add_latency().await;
+        let index = notifier_of(user_id, self.config.sync_notifiers);
+        Ok(Box::new(SocketWaiter::register(&self.notifier(index)?, user_id).await?))
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

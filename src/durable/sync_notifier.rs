@@ -1,0 +1,228 @@
+//! SyncNotifier: who waits for what. It knows the members of rooms, never what was written.
+//!
+//! Invariant: an announcement that is heard wakes every waiter whom it concerns, or its sender
+//! is asked for the members. What is remembered here is a cache: an object that was evicted
+//! asks once more. A waiter registers FIRST and reads the log AFTER.
+
+use std::collections::{HashMap, HashSet};
+
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::Announcement;
+
+/// Rooms whose members one notifier remembers: past it, all are forgotten and asked for anew.
+const ROOMS_MAX: usize = 10_000;
+
+/// Members that one notifier remembers, over all rooms: about 100 bytes each.
+const MEMBERS_MAX: usize = 200_000;
+
+/// What came of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announced {
+    /// Whoever waits has been woken.
+    Told,
+    /// A notifier does not know this version of the room's members: announce it with them.
+    MembersNeeded,
+}
+
+/// The members of a room as of a version.
+struct Members {
+    version: i64,
+    users: HashSet<OwnedUserId>,
+}
+
+/// Whom an announcement concerns.
+pub struct Concerned<'a> {
+    members: Option<&'a HashSet<OwnedUserId>>,
+    others: Vec<OwnedUserId>,
+}
+
+impl Concerned<'_> {
+    pub fn contains(&self, user_id: &str) -> bool {
+        let is_member = |members: &HashSet<OwnedUserId>| {
+            <&UserId>::try_from(user_id).is_ok_and(|user_id| members.contains(user_id))
+        };
+        self.members.is_some_and(is_member) || self.others.iter().any(|other| other == user_id)
+    }
+
+    /// How many they are, at most.
+    pub fn len(&self) -> usize {
+        self.members.map_or(0, HashSet::len) + self.others.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn users(&self) -> impl Iterator<Item = &OwnedUserId> {
+        self.members.into_iter().flatten().chain(&self.others)
+    }
+}
+
+/// What one notifier remembers.
+#[derive(Default)]
+pub struct Notifier {
+    rooms: HashMap<OwnedRoomId, Members>,
+    members_count: usize,
+}
+
+impl Notifier {
+    /// Hears an announcement: whom to wake, and whether its sender has to name the members.
+    pub fn hear(&mut self, announcement: Announcement) -> (Concerned<'_>, Announced) {
+        match announcement {
+            Announcement::Users(others) => (Concerned { members: None, others }, Announced::Told),
+            Announcement::Room { room_id, members_version, members, also } => {
+                if let Some(members) = members {
+                    self.learn(room_id.clone(), members_version, members);
+                }
+                // Versions rise: a newer one that is known serves a late announcement too.
+                let known = self.rooms.get(&room_id);
+                let known = known.filter(|members| members.version >= members_version);
+                let announced = match known {
+                    Some(_) => Announced::Told,
+                    None => Announced::MembersNeeded,
+                };
+                (Concerned { members: known.map(|m| &m.users), others: also }, announced)
+            }
+        }
+    }
+
+    fn learn(&mut self, room_id: OwnedRoomId, version: i64, members: Vec<OwnedUserId>) {
+        let known_count = self.rooms.get(&room_id).map_or(0, |known| known.users.len());
+        self.members_count -= known_count;
+        let is_full = self.members_count + members.len() > MEMBERS_MAX
+            || (known_count == 0 && self.rooms.len() >= ROOMS_MAX);
+        if is_full {
+            self.rooms.clear();
+            self.members_count = 0;
+        }
+        let users: HashSet<OwnedUserId> = members.into_iter().collect();
+        self.members_count += users.len();
+        self.rooms.insert(room_id, Members { version, users });
+    }
+}
+
+/// Which of `count` notifiers a user waits at.
+pub fn notifier_of(user_id: &str, count: u32) -> u32 {
+    // FNV-1a: the same in every isolate and every release, unlike the standard library's hasher.
+    let hash = user_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    u32::try_from(hash % u64::from(count.max(1))).unwrap_or_default()
+}
+
+/// The part of an announcement for each notifier that it can concern.
+pub fn shares(announcement: Announcement, count: u32) -> Vec<(u32, Announcement)> {
+    match announcement {
+        Announcement::Users(users) => {
+            let shares = by_notifier(users, count).into_iter().enumerate();
+            let shares = shares.filter(|(_, users)| !users.is_empty());
+            shares.map(|(i, users)| (i as u32, Announcement::Users(users))).collect()
+        }
+        Announcement::Room { room_id, members_version, members, also } => {
+            let mut members = members.map(|members| by_notifier(members, count));
+            let also = by_notifier(also, count);
+            let shares = also.into_iter().enumerate().map(|(i, also)| {
+                let members = members.as_mut().map(|members| std::mem::take(&mut members[i]));
+                let room_id = room_id.clone();
+                (i as u32, Announcement::Room { room_id, members_version, members, also })
+            });
+            shares.collect()
+        }
+    }
+}
+
+fn by_notifier(users: Vec<OwnedUserId>, count: u32) -> Vec<Vec<OwnedUserId>> {
+    let mut shares = vec![Vec::new(); count.max(1) as usize];
+    for user_id in users {
+        shares[notifier_of(user_id.as_str(), count) as usize].push(user_id);
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_room_id, owned_user_id};
+    use serde_json::json;
+
+    use super::*;
+
+    fn room(version: i64, members: Option<Vec<OwnedUserId>>) -> Announcement {
+        Announcement::Room {
+            room_id: owned_room_id!("!room:example.org"),
+            members_version: version,
+            members,
+            also: vec![owned_user_id!("@invited:example.org")],
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_wakes_those_named_and_asks_for_the_members() {
+        let mut notifier = Notifier::default();
+        let (concerned, announced) = notifier.hear(room(3, None));
+        assert!(concerned.contains("@invited:example.org"));
+        assert!(!concerned.contains("@member:example.org"));
+        assert_eq!(announced, Announced::MembersNeeded);
+    }
+
+    #[test]
+    fn a_known_version_wakes_its_members() {
+        let mut notifier = Notifier::default();
+        let members = vec![owned_user_id!("@member:example.org")];
+        assert_eq!(notifier.hear(room(3, Some(members))).1, Announced::Told);
+        let (concerned, announced) = notifier.hear(room(3, None));
+        assert!(concerned.contains("@member:example.org"));
+        assert_eq!((concerned.len(), announced), (2, Announced::Told));
+        assert_eq!(notifier.hear(room(2, None)).1, Announced::Told);
+        assert_eq!(notifier.hear(room(4, None)).1, Announced::MembersNeeded);
+    }
+
+    #[test]
+    fn a_notifier_that_is_full_forgets_and_asks_again() {
+        let mut notifier = Notifier::default();
+        let many = (0..MEMBERS_MAX).map(|i| format!("@u{i}:example.org").try_into().unwrap());
+        notifier.hear(room(1, Some(many.collect())));
+        let other = Announcement::Room {
+            room_id: owned_room_id!("!other:example.org"),
+            members_version: 1,
+            members: Some(vec![owned_user_id!("@member:example.org")]),
+            also: Vec::new(),
+        };
+        assert!(notifier.hear(other).0.contains("@member:example.org"));
+        assert_eq!(notifier.hear(room(1, None)).1, Announced::MembersNeeded);
+    }
+
+    #[test]
+    fn users_are_spread_over_the_notifiers_and_each_is_told_of_its_own() {
+        let users: Vec<OwnedUserId> =
+            (0..100).map(|i| format!("@u{i}:example.org").try_into().unwrap()).collect();
+        let told = shares(room(1, Some(users.clone())), 4);
+        assert_eq!(told.len(), 4);
+        for (index, share) in told {
+            let Announcement::Room { members: Some(members), .. } = share else {
+                panic!("the members are missing")
+            };
+            assert!(members.len() > 10, "notifier {index} has {} of 100", members.len());
+            assert!(members.iter().all(|user| notifier_of(user.as_str(), 4) == index));
+        }
+        let told = shares(Announcement::Users(users[..1].to_vec()), 4);
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn announcements_cross_between_isolates_in_this_shape() {
+        let text = serde_json::to_value(room(7, None)).unwrap();
+        let shape = json!({"room": {
+            "room_id": "!room:example.org",
+            "members_version": 7,
+            "members": null,
+            "also": ["@invited:example.org"],
+        }});
+        assert_eq!(text, shape);
+        let users = Announcement::Users(vec![owned_user_id!("@a:example.org")]);
+        assert_eq!(serde_json::to_value(users).unwrap(), json!({"users": ["@a:example.org"]}));
+        assert_eq!(serde_json::to_value(Announced::MembersNeeded).unwrap(), "members_needed");
+    }
+}

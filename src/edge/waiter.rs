@@ -1,0 +1,93 @@
+//! The Worker's end of a wait: a socket into the user's notifier. While it waits, no object is
+//! awake.
+
+use async_trait::async_trait;
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use wasm_bindgen::prelude::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{Delay, Method, RequestInit, Stub, WebSocket};
+
+use crate::durable::{Waited, Waiter};
+use crate::error::ApiError;
+
+/// Names the user who waits; user ids are ASCII but for historical ones, so it is encoded.
+pub const USER_HEADER: &str = "x-myelin-user";
+
+/// What a notifier sends to a waiter.
+pub const WAKE: &str = "1";
+
+const EVENTS: [&str; 3] = ["message", "close", "error"];
+
+pub struct SocketWaiter {
+    socket: WebSocket,
+    /// Whether the socket is still open, for each of its events.
+    events: mpsc::UnboundedReceiver<bool>,
+    listener: Closure<dyn FnMut(JsValue)>,
+}
+
+impl SocketWaiter {
+    /// Opens the socket. Once this returns, the notifier wakes us.
+    pub async fn register(notifier: &Stub, user_id: &str) -> Result<Self, ApiError> {
+        let mut init = RequestInit::new();
+        init.with_method(Method::Get);
+        init.headers.set("upgrade", "websocket").map_err(ApiError::internal)?;
+        init.headers.set(USER_HEADER, user_id).map_err(ApiError::internal)?;
+        let request = worker::Request::new_with_init("https://object/wait", &init)
+            .map_err(ApiError::internal)?;
+        let response = notifier.fetch_with_request(request).await.map_err(ApiError::internal)?;
+        let socket = response.websocket();
+        Self::listen(socket.ok_or_else(|| ApiError::internal("the notifier opened no socket"))?)
+    }
+
+    /// Listens first and accepts the socket after, so that no event falls between.
+    fn listen(socket: WebSocket) -> Result<Self, ApiError> {
+        let (sender, events) = mpsc::unbounded();
+        let listener = Closure::new(move |event: JsValue| {
+            let kind = event.dyn_ref::<worker::web_sys::Event>().map(|event| event.type_());
+            // The receiver is gone once the request has been answered.
+            let _ = sender.unbounded_send(kind.as_deref() == Some("message"));
+        });
+        let waiter = Self { socket, events, listener };
+        let target: &worker::web_sys::WebSocket = waiter.socket.as_ref();
+        for event in EVENTS {
+            let listener = waiter.listener.as_ref().unchecked_ref();
+            let added = target.add_event_listener_with_callback(event, listener);
+            added.map_err(|error| ApiError::internal(format!("{error:?}")))?;
+        }
+        waiter.socket.accept().map_err(ApiError::internal)?;
+        Ok(waiter)
+    }
+}
+
+#[async_trait(?Send)]
+impl Waiter for SocketWaiter {
+    async fn wait(&mut self, timeout_ms: u64) -> Waited {
+        let timeout = Delay::from(std::time::Duration::from_millis(timeout_ms));
+        let is_open = match select(self.events.next(), Box::pin(timeout)).await {
+            Either::Left((is_open, _)) => is_open.unwrap_or(false),
+            Either::Right(_) => return Waited::TimedOut,
+        };
+        // Several announcements are looked after together.
+        let mut waited = if is_open { Waited::Woken } else { Waited::Closed };
+        while let Ok(is_open) = self.events.try_recv() {
+            if !is_open {
+                waited = Waited::Closed;
+            }
+        }
+        waited
+    }
+}
+
+impl Drop for SocketWaiter {
+    fn drop(&mut self) {
+        let target: &worker::web_sys::WebSocket = self.socket.as_ref();
+        for event in EVENTS {
+            let listener = self.listener.as_ref().unchecked_ref();
+            let _ = target.remove_event_listener_with_callback(event, listener);
+        }
+        // It may be closed already.
+        let _ = self.socket.close(Some(1000), Some("done"));
+    }
+}
