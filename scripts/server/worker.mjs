@@ -43,6 +43,7 @@ function modules(config) {
 /** Databases, objects and buckets, in the places where wrangler's `--persist-to` looks for them. */
 function stores(config, dataFolder) {
   const at = (name) => path.join(dataFolder, "v3", name);
+  const databases = config.d1_databases;
   const objects = config.durable_objects.bindings;
   const withSqlite = new Set(config.migrations.flatMap((step) => step.new_sqlite_classes ?? []));
   const object = ({ name, class_name: className }) => [
@@ -50,7 +51,7 @@ function stores(config, dataFolder) {
     { className, useSQLite: withSqlite.has(className) },
   ];
   return {
-    d1Databases: Object.fromEntries(config.d1_databases.map((d) => [d.binding, d.database_name])),
+    d1Databases: Object.fromEntries(databases.map((d) => [d.binding, d.database_id ?? d.binding])),
     r2Buckets: Object.fromEntries(config.r2_buckets.map((b) => [b.binding, b.bucket_name])),
     durableObjects: Object.fromEntries(objects.map(object)),
     d1Persist: at("d1"),

@@ -1,5 +1,5 @@
 // Starts the real server on free ports, in a folder of its own, and speaks to it in raw HTTP.
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
@@ -20,6 +20,20 @@ export function temporaryFolder() {
   return fs.mkdtempSync(path.join(place, "myelin-test-"));
 }
 
+/** Files `key` and `certificate` of a self-signed certificate, for the length of test `t`. */
+export function makeCertificate(t, subjectAltName) {
+  const folder = temporaryFolder();
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  const [key, certificate] = ["key.pem", "cert.pem"].map((name) => path.join(folder, name));
+  const made = spawnSync("openssl", [
+    ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" "),
+    ...["-subj", "/CN=test", "-addext", `subjectAltName=${subjectAltName}`],
+    ...["-keyout", key, "-out", certificate],
+  ]);
+  if (made.status !== 0) throw new Error(`openssl: ${made.stderr}`);
+  return { key, certificate };
+}
+
 /**
  * A started server. `vars` are variables of wrangler.toml, `env` the process's environment, `args`
  * more flags. Stop it with `await server.stop()`, which also removes its data.
@@ -29,6 +43,11 @@ export async function startServer({ vars = {}, env = {}, args = [], serverName =
   await server.start();
   return server;
 }
+
+// A test run that is interrupted must not leave servers behind.
+const running = new Set();
+process.on("exit", () => running.forEach((child) => process.kill(-child.pid, "SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 export class Server {
   #options;
@@ -57,7 +76,11 @@ export class Server {
     this.#child = spawn(process.execPath, [serveScript, ...flags, ...args], {
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
     });
+    const child = this.#child;
+    running.add(child);
+    child.once("exit", () => running.delete(child));
     this.urls = await this.#ready();
     this.url = this.urls[0];
     this.#listen = this.url;
@@ -77,13 +100,38 @@ export class Server {
     });
   }
 
-  /** Ends the process in an orderly way and keeps the data; resolves with its exit code. */
-  async end(signal = "SIGTERM") {
+  /**
+   * Ends the process in an orderly way and keeps the data; resolves with its exit code. `group`
+   * sends the signal to its children as well, as a terminal does.
+   */
+  async end(signal = "SIGTERM", { group = false } = {}) {
     if (this.#child.exitCode !== null) return this.#child.exitCode;
     const exit = once(this.#child, "exit");
-    this.#child.kill(signal);
+    process.kill(group ? -this.#child.pid : this.#child.pid, signal);
     const [code] = await exit;
     return code;
+  }
+
+  /** Whether any process of this server is left. */
+  isAlive() {
+    try {
+      return process.kill(-this.#child.pid, 0);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Writes the database of an ended server to `file` as SQL, with wrangler. */
+  exportDatabase(file) {
+    const folder = temporaryFolder();
+    fs.copyFileSync(path.join(root, "wrangler.toml"), path.join(folder, "wrangler.toml"));
+    fs.mkdirSync(path.join(folder, ".wrangler"));
+    fs.symlinkSync(this.#folder, path.join(folder, ".wrangler/state"));
+    const wrangler = path.join(root, "node_modules/.bin/wrangler");
+    const args = ["--cwd", folder, "d1", "export", "DATABASE", "--local", "--output", file];
+    const made = spawnSync(wrangler, args, { encoding: "utf8" });
+    fs.rmSync(folder, { recursive: true });
+    if (made.status !== 0) throw new Error(made.stdout + made.stderr);
   }
 
   async stop() {

@@ -6,7 +6,7 @@ import net from "node:net";
 import https from "node:https";
 import path from "node:path";
 import { test } from "node:test";
-import { root, startServer, temporaryFolder } from "./harness.mjs";
+import { makeCertificate, root, startServer } from "./harness.mjs";
 
 const serveScript = path.join(root, "scripts/serve.mjs");
 
@@ -32,10 +32,19 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
   test(`${signal} ends the server and its child, with exit code 0`, async () => {
     const server = await startServer();
     assert.equal(await server.end(signal), 0);
+    assert.equal(server.isAlive(), false);
     await assert.rejects(fetch(server.url), "nothing listens any more");
     await server.stop();
   });
 }
+
+test("Ctrl-C, which reaches all processes of a terminal, ends the server as cleanly", async () => {
+  const server = await startServer();
+  assert.equal(await server.end("SIGINT", { group: true }), 0, server.log);
+  assert.equal(server.isAlive(), false);
+  assert.doesNotMatch(server.log, /error/i);
+  await server.stop();
+});
 
 test("two servers run at once and know nothing of each other", async (t) => {
   const [one, two] = await Promise.all([
@@ -50,15 +59,7 @@ test("two servers run at once and know nothing of each other", async (t) => {
 });
 
 test("one server listens on http and https at once", async (t) => {
-  const folder = temporaryFolder();
-  t.after(() => fs.rmSync(folder, { recursive: true }));
-  const [key, certificate] = ["key.pem", "cert.pem"].map((name) => path.join(folder, name));
-  const made = spawnSync("openssl", [
-    ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" "),
-    ...["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-    ...["-keyout", key, "-out", certificate],
-  ]);
-  assert.equal(made.status, 0, made.stderr.toString());
+  const { key, certificate } = makeCertificate(t, "IP:127.0.0.1");
   const server = await started(t, {
     args: ["--listen", "https://127.0.0.1:0", "--tls-key", key, "--tls-cert", certificate],
   });
