@@ -1,9 +1,11 @@
 //! Durable Objects: lock, load, decide, commit, announce. Nobody writes an internal URL by hand:
 //! commands are these enums, with their bodies.
 
+mod account_guard;
 pub mod commands;
 pub mod sync_notifier;
 
+pub use account_guard::AccountGuard;
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, MembershipAction,
     NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited, Waiter,

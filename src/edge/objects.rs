@@ -34,9 +34,12 @@ object! {
     Room
 }
 
-object! {
-    /// See `durable::account_guard`.
-    AccountGuard
+/// See `durable::account_guard`.
+#[durable_object]
+pub struct AccountGuard {
+    state: Rc<State>,
+    env: Env,
+    guard: crate::durable::AccountGuard,
 }
 
 impl DurableObject for Room {
@@ -51,11 +54,16 @@ impl DurableObject for Room {
 
 impl DurableObject for AccountGuard {
     fn new(state: State, env: Env) -> Self {
-        Self { state: Rc::new(state), env }
+        Self { state: Rc::new(state), env, guard: crate::durable::AccountGuard::default() }
     }
 
-    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
-        answer(Err::<(), _>(ApiError::unrecognized()))
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let outcome = match command(&mut request).await {
+            Ok(command) => EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()))
+                .and_then(|context| self.guard.handle(&context, command)),
+            Err(error) => Err(error),
+        };
+        answer(outcome)
     }
 }
 

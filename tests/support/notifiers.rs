@@ -1,0 +1,79 @@
+//! The notifiers in process: who waits is a list of channels.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use futures_util::future::{Either, LocalBoxFuture, select};
+use myelin::context::Platform;
+use myelin::durable::sync_notifier::{Notifier, shares};
+use myelin::durable::{Announced, Announcement, Waited, Waiter};
+
+#[derive(Default)]
+pub struct Notifiers {
+    notifiers: RefCell<HashMap<u32, Notifier>>,
+    waiters: RefCell<Vec<(String, mpsc::UnboundedSender<()>)>>,
+}
+
+impl Notifiers {
+    /// How many syncs wait.
+    pub fn waiting(&self) -> usize {
+        self.waiters.borrow_mut().retain(|(_, sender)| !sender.is_closed());
+        self.waiters.borrow().len()
+    }
+
+    pub fn announce(&self, announcement: Announcement, count: u32) -> Announced {
+        let mut notifiers = self.notifiers.borrow_mut();
+        let mut outcome = Announced::Told;
+        for (index, share) in shares(announcement, count) {
+            let (concerned, announced) = notifiers.entry(index).or_default().hear(share);
+            for (user_id, sender) in self.waiters.borrow().iter() {
+                if concerned.contains(user_id) {
+                    // A waiter that has gone is not woken.
+                    let _ = sender.unbounded_send(());
+                }
+            }
+            if announced == Announced::MembersNeeded {
+                outcome = announced;
+            }
+        }
+        outcome
+    }
+
+    pub fn register(&self, user_id: &str, platform: Rc<dyn Platform>) -> Box<dyn Waiter> {
+        let (sender, woken) = mpsc::unbounded();
+        self.waiters.borrow_mut().push((user_id.to_owned(), sender));
+        Box::new(ChannelWaiter { woken, platform })
+    }
+
+    /// Closes every wait, as a restart of the objects does.
+    pub fn close(&self) {
+        self.notifiers.borrow_mut().clear();
+        self.waiters.borrow_mut().clear();
+    }
+}
+
+struct ChannelWaiter {
+    woken: mpsc::UnboundedReceiver<()>,
+    platform: Rc<dyn Platform>,
+}
+
+#[async_trait(?Send)]
+impl Waiter for ChannelWaiter {
+    async fn wait(&mut self, timeout_ms: u64) -> Waited {
+        let platform = self.platform.clone();
+        let timeout: LocalBoxFuture<'_, ()> =
+            Box::pin(async move { platform.sleep(timeout_ms).await });
+        match select(self.woken.next(), timeout).await {
+            Either::Left((Some(()), _)) => {
+                while self.woken.try_recv().is_ok() {}
+                Waited::Woken
+            }
+            Either::Left((None, _)) => Waited::Closed,
+            Either::Right(_) => Waited::TimedOut,
+        }
+    }
+}

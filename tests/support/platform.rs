@@ -1,0 +1,169 @@
+//! The Worker's runtime as one process: rooms, guards and notifiers are values in maps, time
+//! stands still until somebody waits for it, randomness comes from a seed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+use async_trait::async_trait;
+use futures_executor::LocalSpawner;
+use futures_util::future::{LocalBoxFuture, poll_fn};
+use futures_util::task::LocalSpawnExt;
+use myelin::config::Config;
+use myelin::context::{Context, Isolate, Meter, Platform};
+use myelin::durable::{
+    AccountGuard, Announced, Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter,
+};
+use myelin::error::ApiError;
+use myelin::storage::database::{DatabaseError, QueryResult, Statement};
+use ruma::RoomId;
+
+use super::notifiers::Notifiers;
+use super::sqlite::Sqlite;
+
+pub struct SqlitePlatform {
+    pub sqlite: Sqlite,
+    pub config: RefCell<Rc<Config>>,
+    pub notifiers: Notifiers,
+    me: Weak<Self>,
+    isolate: RefCell<Rc<Isolate>>,
+    guards: RefCell<HashMap<String, Rc<AccountGuard>>>,
+    spawner: LocalSpawner,
+    now_ms: Cell<u64>,
+    sleepers: RefCell<Vec<(u64, Waker)>>,
+    random: Cell<u64>,
+}
+
+impl SqlitePlatform {
+    pub fn new(config: Config, spawner: LocalSpawner) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            sqlite: Sqlite::new(),
+            config: RefCell::new(Rc::new(config)),
+            notifiers: Notifiers::default(),
+            me: me.clone(),
+            isolate: RefCell::default(),
+            guards: RefCell::default(),
+            spawner,
+            now_ms: Cell::new(1_700_000_000_000),
+            sleepers: RefCell::default(),
+            random: Cell::new(1),
+        })
+    }
+
+    /// The context of one request or command.
+    pub fn context(&self) -> Context {
+        Context {
+            config: self.config.borrow().clone(),
+            platform: self.me.upgrade().expect("the platform lives"),
+            meter: Rc::new(Meter::default()),
+            isolate: self.isolate.borrow().clone(),
+        }
+    }
+
+    /// Forgets everything that is not in the database.
+    pub fn restart(&self) {
+        self.isolate.take();
+        self.guards.borrow_mut().clear();
+        self.notifiers.close();
+    }
+
+    pub fn advance(&self, duration_ms: u64) {
+        self.now_ms.set(self.now_ms.get() + duration_ms);
+        self.wake_sleepers();
+    }
+
+    /// Moves the clock to the first moment that somebody waits for; false if nobody does.
+    pub fn advance_to_next_sleeper(&self) -> bool {
+        let next = self.sleepers.borrow().iter().map(|(until_ms, _)| *until_ms).min();
+        let Some(until_ms) = next else { return false };
+        self.now_ms.set(self.now_ms.get().max(until_ms));
+        self.wake_sleepers();
+        true
+    }
+
+    fn wake_sleepers(&self) {
+        let now_ms = self.now_ms.get();
+        let (due, waiting) =
+            self.sleepers.take().into_iter().partition(|(until_ms, _)| *until_ms <= now_ms);
+        self.sleepers.replace(waiting);
+        let due: Vec<(u64, Waker)> = due;
+        due.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// Lets everything else that is ready go first, as a message to another isolate does.
+async fn hop() {
+    let mut polled = false;
+    poll_fn(|task| {
+        if std::mem::replace(&mut polled, true) {
+            return std::task::Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+#[async_trait(?Send)]
+impl Platform for SqlitePlatform {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// SplitMix64: the same server makes the same choices in every run.
+    fn fill_random(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+            self.random.set(state);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError> {
+        hop().await;
+        self.sqlite.batch(&statements)
+    }
+
+    /// Rooms are not served here yet.
+    async fn room(&self, _room_id: &RoomId, _command: RoomCommand) -> Result<RoomReply, ApiError> {
+        hop().await;
+        Err(ApiError::unrecognized())
+    }
+
+    async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {
+        hop().await;
+        let guard = self.guards.borrow_mut().entry(key.to_owned()).or_default().clone();
+        guard.handle(&self.context(), command)
+    }
+
+    async fn announce(&self, announcement: Announcement) -> Announced {
+        hop().await;
+        let count = self.config.borrow().sync_notifiers;
+        self.notifiers.announce(announcement, count)
+    }
+
+    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
+        hop().await;
+        let platform = self.me.upgrade().expect("the platform lives");
+        Ok(self.notifiers.register(user_id, platform))
+    }
+
+    fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
+        self.spawner.spawn_local(future).expect("the executor lives");
+    }
+
+    async fn sleep(&self, duration_ms: u64) {
+        let until_ms = self.now_ms.get() + duration_ms;
+        poll_fn(|task| {
+            if self.now_ms.get() >= until_ms {
+                return std::task::Poll::Ready(());
+            }
+            self.sleepers.borrow_mut().push((until_ms, task.waker().clone()));
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}
