@@ -13,18 +13,28 @@
 //! | `client_event` | events as clients see them |
 //! | `create_room` | the events that make a room, from the options of createRoom |
 //! | `room_upgrade` | the events that make the room that replaces another |
+//! | `visibility` | which events a user may see |
+//! | `filter` | which events and fields a client wants |
+//! | `sync_token` | positions that clients keep |
+//! | `push_rules` | the push rules that everyone starts with |
+//! | `user_name` | names of accounts |
 
 pub mod auth;
 pub mod canonical_json;
 pub mod client_event;
 pub mod create_room;
 pub mod event_builder;
+pub mod filter;
 pub mod pdu;
+pub mod push_rules;
 pub mod redaction;
 pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;
 pub mod signing_key;
+pub mod sync_token;
+pub mod user_name;
+pub mod visibility;
 
 #[cfg(test)]
 mod test_room;
