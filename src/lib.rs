@@ -3,6 +3,7 @@
 //! A map of the code:
 //! - `routes`: the table of endpoints; one file a section of the specification.
 //! - `durable`: the objects: a room's single writer, the notifiers, the guards.
+//! - `serving`: from rows of the log to events as one reader sees them.
 //! - `storage`: all SQL; one file a family of Synapse's tables.
 //! - `protocol` (a crate of its own): Matrix as values and functions.
 //! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
@@ -16,4 +17,5 @@ mod edge;
 pub mod error;
 mod log;
 pub mod routes;
+pub mod serving;
 pub mod storage;

@@ -3,5 +3,8 @@
 
 pub mod access_tokens;
 pub mod database;
+pub mod event_pages;
+pub mod events;
 pub mod install;
 pub mod schema;
+pub mod state_groups;

@@ -1,0 +1,214 @@
+//! From rows of the log to events as one reader sees them.
+//!
+//! How it is used, by everything that serves events:
+//! 1. Say which events: a [`Selection`] of `storage::event_pages` or `storage::state_groups`
+//!    (events of any number of rooms).
+//! 2. Put [`timeline`]`(selection, reader)` (two statements) or [`state`]`(selection)` (one) into
+//!    a batch. `reader` is a user id or, in the batch that authenticates, the access token.
+//!    `events::readers` and `events::ignored_users` go into the same batch.
+//! 3. [`Timeline::read`] or [`read_state`] takes their results.
+//! 4. [`Timeline::visible`] drops what the reader may not see; [`Reader::format`] writes the rest.
+//!
+//! Invariant: nothing of a timeline leaves without [`Timeline::visible`]. State is served without
+//! a check of its own: whoever may see a place of the timeline may see the state there, and
+//! [`RoomAccess`] says which state that is.
+
+mod position;
+mod room_access;
+mod stored_event;
+pub mod visibility;
+
+use std::collections::{HashMap, HashSet};
+
+use myelin_protocol::client_event::{EventFormat, EventFormatter, UnsignedExtras};
+use myelin_protocol::redaction::redact;
+use ruma::events::TimelineEventType;
+use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
+use serde_json::value::RawValue;
+
+pub use room_access::RoomAccess;
+pub use stored_event::{InternalMetadata, Replaced, StoredEvent};
+
+use crate::log;
+use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::events::{self, EventRow, ReaderRow, Selection};
+use visibility::{GroupStates, Sight, Sighting};
+
+/// Who reads.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub user_id: OwnedUserId,
+    pub device_id: Option<OwnedDeviceId>,
+    /// Whose messages the reader does not want to see.
+    pub ignored: HashSet<OwnedUserId>,
+}
+
+/// Two statements: the events, and what decides who sees them.
+pub fn timeline(selection: Selection, user_or_token: &str) -> [Statement; 2] {
+    [events::served(selection.clone()), events::visibility(selection, user_or_token)]
+}
+
+/// One statement: state events, which are served without a check of their own.
+pub fn state(selection: Selection) -> Statement {
+    events::served(selection)
+}
+
+/// Takes the result of [`state`].
+///
+/// # Errors
+/// If the rows are not of that statement.
+pub fn read_state(results: &mut Results) -> Result<Vec<StoredEvent>, DatabaseError> {
+    Ok(parse(results.rows()?))
+}
+
+/// A row that cannot be parsed (a damaged import) costs its event, not the whole page.
+fn parse(rows: Vec<EventRow>) -> Vec<StoredEvent> {
+    let parse_row = |row| {
+        StoredEvent::read(row).inspect_err(|e| log::error(&format!("unreadable event: {e}"))).ok()
+    };
+    rows.into_iter().filter_map(parse_row).collect()
+}
+
+/// Events, not yet judged, in the order of the stream.
+pub struct Timeline {
+    pub events: Vec<StoredEvent>,
+    groups: GroupStates,
+}
+
+/// An event that its reader may see.
+#[derive(Debug)]
+pub struct VisibleEvent {
+    pub event: StoredEvent,
+    /// The reader's membership after the event.
+    pub membership: String,
+}
+
+impl Timeline {
+    /// Takes the results of [`timeline`].
+    ///
+    /// # Errors
+    /// If the rows are not of those statements.
+    pub fn read(results: &mut Results) -> Result<Self, DatabaseError> {
+        let events = parse(results.rows()?);
+        Ok(Self { events, groups: GroupStates::new(results.rows()?) })
+    }
+
+    /// In topological order, as pages of `/messages` are.
+    pub fn sort_topologically(&mut self) {
+        self.events.sort_by_key(|event| (event.topological_ordering, event.stream_ordering));
+    }
+
+    /// What the reader may see of it, in the same order. Rooms that `rooms` does not have show
+    /// nothing but what everyone may read.
+    pub fn visible(
+        self,
+        reader: &Reader,
+        rooms: &HashMap<OwnedRoomId, ReaderRow>,
+    ) -> Vec<VisibleEvent> {
+        let groups = self.groups;
+        let judge = |event: StoredEvent| {
+            let room = rooms.get(&event.pdu.room_id);
+            judge(event, reader, room, &groups)
+        };
+        self.events.into_iter().filter_map(judge).collect()
+    }
+}
+
+fn judge(
+    mut event: StoredEvent,
+    reader: &Reader,
+    room: Option<&ReaderRow>,
+    groups: &GroupStates,
+) -> Option<VisibleEvent> {
+    if event.metadata.soft_failed || is_never_sent(&event) {
+        return None;
+    }
+    if !event.is_state() && reader.ignored.contains(&event.pdu.sender) {
+        return None;
+    }
+    let is_own = event.is_state_of(&TimelineEventType::RoomMember, reader.user_id.as_str());
+    let own_membership = is_own.then(|| event.text("membership")).flatten();
+    let Some(group) = event.state_group.filter(|_| !event.outlier) else {
+        // Of what has no state only the reader's own membership is theirs to see.
+        return own_membership.map(|membership| VisibleEvent { event, membership });
+    };
+    let mut state = groups.of(group);
+    if is_own {
+        state.membership = own_membership;
+    }
+    let sets_visibility = event.is_state_of(&TimelineEventType::RoomHistoryVisibility, "");
+    // Without a setting before, the room was `shared`.
+    let visibility_before = sets_visibility
+        .then(|| event.replaced_text("history_visibility").unwrap_or_else(|| "shared".to_owned()));
+    let membership_before = is_own.then(|| event.replaced_text("membership")).flatten();
+    let sight = Sighting {
+        visibility: state.history_visibility.as_deref(),
+        visibility_before: visibility_before.as_deref(),
+        membership: state.membership.as_deref(),
+        membership_before: membership_before.as_deref(),
+        is_own_membership: is_own,
+        joined_later: room.is_some_and(|room| room.joined_after(event.stream_ordering)),
+    }
+    .decide();
+    match sight {
+        Sight::Hidden => return None,
+        Sight::FromOutside if event.sender_erased => {
+            event.pdu = redact(&event.pdu, &event.rules).ok()?;
+        }
+        Sight::FromOutside | Sight::FromInside => {}
+    }
+    let membership = state.membership.unwrap_or_else(|| "leave".to_owned());
+    Some(VisibleEvent { event, membership })
+}
+
+/// Events of the server's own housekeeping, and those of a type that anyone could write lies in.
+fn is_never_sent(event: &StoredEvent) -> bool {
+    matches!(event.pdu.event_type.to_string().as_str(), "org.matrix.dummy_event" | "m.room.aliases")
+}
+
+impl Reader {
+    /// An event as clients see it. `membership` is of [`VisibleEvent`]; state has none.
+    pub fn format(
+        &self,
+        event: &StoredEvent,
+        membership: Option<&str>,
+        format: EventFormat,
+        now_ms: u64,
+    ) -> Box<RawValue> {
+        let replaced = event.replaced.as_ref();
+        let extras = UnsignedExtras {
+            transaction_id: self.transaction_id(event),
+            prev_content: replaced.map(|replaced| &*replaced.content),
+            prev_sender: replaced.map(|replaced| &*replaced.sender),
+            replaces_state: replaced.map(|replaced| &*replaced.event_id),
+            redacted_because: event.redaction.as_ref(),
+            membership,
+            relations: None,
+            include_room_state: false,
+        };
+        EventFormatter { rules: &event.rules, format, now_ms }.format(&event.pdu, &extras)
+    }
+
+    /// Only the device that sent an event learns its transaction id.
+    fn transaction_id<'a>(&self, event: &'a StoredEvent) -> Option<&'a str> {
+        let metadata = &event.metadata;
+        let is_sender = event.pdu.sender == self.user_id
+            && self.device_id.is_some()
+            && metadata.device_id == self.device_id;
+        metadata.txn_id.as_deref().filter(|_| is_sender)
+    }
+}
+
+impl ReaderRow {
+    pub fn is_joined(&self) -> bool {
+        self.membership.as_deref() == Some("join")
+    }
+
+    /// Whether the reader is in the room, or joined it after that place in the stream.
+    pub fn joined_after(&self, stream_ordering: i64) -> bool {
+        self.is_joined() || self.joined_stream_ordering.is_some_and(|join| join > stream_ordering)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! An event as it came from the log, parsed: redacted if it has been, with what it replaced.
+
+use myelin_protocol::pdu::{Pdu, PduError};
+use myelin_protocol::redaction::{RedactError, redact};
+use myelin_protocol::room_version::rules_of;
+use ruma::events::TimelineEventType;
+use ruma::room_version_rules::RoomVersionRules;
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::storage::event_pages::Place;
+use crate::storage::events::EventRow;
+
+/// Why a row cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredEventError {
+    #[error("{0} is of an unknown room version")]
+    RoomVersion(OwnedEventId),
+    #[error("{0}")]
+    Pdu(#[from] PduError),
+    #[error("{0}")]
+    Redact(#[from] RedactError),
+}
+
+/// What the writer noted about an event: Synapse's `internal_metadata`.
+#[derive(Debug, Default, Deserialize)]
+pub struct InternalMetadata {
+    #[serde(default)]
+    pub txn_id: Option<String>,
+    #[serde(default)]
+    pub device_id: Option<OwnedDeviceId>,
+    #[serde(default)]
+    pub soft_failed: bool,
+}
+
+/// The state event that another one replaced.
+#[derive(Debug)]
+pub struct Replaced {
+    pub event_id: OwnedEventId,
+    pub sender: OwnedUserId,
+    pub content: Box<RawValue>,
+}
+
+impl Replaced {
+    /// A field of its content, if it is text.
+    fn text(&self, key: &str) -> Option<String> {
+        let content: serde_json::Value = serde_json::from_str(self.content.get()).ok()?;
+        content[key].as_str().map(ToOwned::to_owned)
+    }
+}
+
+#[derive(Debug)]
+pub struct StoredEvent {
+    /// Pruned if the event has been redacted.
+    pub pdu: Pdu,
+    pub rules: RoomVersionRules,
+    pub stream_ordering: i64,
+    pub topological_ordering: i64,
+    pub metadata: InternalMetadata,
+    pub outlier: bool,
+    pub state_group: Option<i64>,
+    pub sender_erased: bool,
+    pub redaction: Option<Pdu>,
+    pub replaced: Option<Replaced>,
+}
+
+impl StoredEvent {
+    /// # Errors
+    /// If the row holds no event of a room version that we know.
+    pub fn read(row: EventRow) -> Result<Self, StoredEventError> {
+        let version = row.room_version.as_deref().unwrap_or("1");
+        let rules =
+            rules_of(version).ok_or_else(|| StoredEventError::RoomVersion(row.event_id.clone()))?;
+        let parse = |event_id: OwnedEventId, json: String| {
+            Pdu::from_json(event_id, row.room_id.clone(), json, &rules, false)
+        };
+        let mut pdu = parse(row.event_id, row.json)?;
+        let redaction = match (row.redaction_id, row.redaction_json) {
+            (Some(event_id), Some(json)) => Some(parse(event_id, json)?),
+            _ => None,
+        };
+        if redaction.is_some() {
+            pdu = redact(&pdu, &rules)?;
+        }
+        let replaced = match (row.replaced_id, row.replaced_json) {
+            (Some(event_id), Some(json)) => {
+                let replaced = parse(event_id, json)?;
+                Some(if row.replaced_redacted { redact(&replaced, &rules)? } else { replaced })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            pdu,
+            stream_ordering: row.stream_ordering,
+            topological_ordering: row.topological_ordering,
+            metadata: serde_json::from_str(&row.internal_metadata).unwrap_or_default(),
+            outlier: row.outlier,
+            state_group: row.state_group,
+            sender_erased: row.sender_erased,
+            redaction,
+            replaced: replaced.map(|pdu| Replaced {
+                event_id: pdu.event_id.clone(),
+                sender: pdu.sender.clone(),
+                content: pdu.content.clone(),
+            }),
+            rules,
+        })
+    }
+
+    /// The place right after the event.
+    pub fn place_after(&self) -> Place {
+        Place { topological: Some(self.topological_ordering), stream: self.stream_ordering }
+    }
+
+    /// The place right before the event: a `prev_batch` that begins with it.
+    pub fn place_before(&self) -> Place {
+        Place { topological: Some(self.topological_ordering), stream: self.stream_ordering - 1 }
+    }
+
+    /// Whether this sets the state of that type and state key.
+    pub fn is_state_of(&self, event_type: &TimelineEventType, state_key: &str) -> bool {
+        self.pdu.event_type == *event_type && self.pdu.state_key.as_deref() == Some(state_key)
+    }
+
+    pub fn is_state(&self) -> bool {
+        self.pdu.state_key.is_some()
+    }
+
+    /// A text of the content of the state that this event replaced.
+    pub fn replaced_text(&self, key: &str) -> Option<String> {
+        self.replaced.as_ref()?.text(key)
+    }
+
+    /// A text of the event's own content.
+    pub fn text(&self, key: &str) -> Option<String> {
+        let content: serde_json::Value = self.pdu.content_as()?;
+        content[key].as_str().map(ToOwned::to_owned)
+    }
+}

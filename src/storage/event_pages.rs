@@ -1,0 +1,234 @@
+//! Which events: by id, a page of a room, around an event, the latest of many rooms, their state.
+//!
+//! Every function here gives a [`Selection`] for [`super::events`]. Events that were rejected or
+//! that are not part of the room's timeline (outliers) are never on a page.
+
+use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use serde::Serialize;
+
+use super::events::{Selection, reader};
+
+/// A place between two events of a room. Historic ones have both orderings; live ones have only
+/// the stream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub topological: Option<i64>,
+    pub stream: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Backward,
+    Forward,
+}
+
+/// A page of one room's events in topological order.
+#[derive(Clone, Debug)]
+pub struct PageQuery<'a> {
+    pub room_id: &'a RoomId,
+    pub direction: Direction,
+    /// Where it begins; at the start or the end of the room if there is none.
+    pub from: Option<Place>,
+    pub to: Option<Place>,
+    pub limit: u32,
+    pub filter: &'a RoomEventFilter,
+    /// A user id or a token: somebody who has left gets nothing from after the leave.
+    pub reader: &'a str,
+}
+
+/// The part of a room's stream that a sync sends: after `after`, up to and with `upto`.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamWindow {
+    pub room_id: OwnedRoomId,
+    pub after: i64,
+    pub upto: i64,
+}
+
+/// Events by id, whichever they are.
+pub fn by_id(event_ids: &[OwnedEventId]) -> Selection {
+    let mut selection = Selection::new();
+    let ids = selection.bind_json(&event_ids);
+    selection.push(&format!(
+        "SELECT e.stream_ordering FROM json_each({ids}) i
+         CROSS JOIN events e ON e.event_id = i.value"
+    ));
+    selection
+}
+
+/// A page of a room.
+pub fn page(query: &PageQuery<'_>) -> Selection {
+    let mut selection = Selection::new();
+    push_page(&mut selection, query);
+    selection
+}
+
+fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
+    let room_id = selection.bind(query.room_id.as_str());
+    selection.push(&format!(
+        "SELECT e.stream_ordering FROM events e
+         WHERE e.room_id = {room_id} AND NOT e.outlier AND e.rejection_reason IS NULL"
+    ));
+    let (after, until, order) = match query.direction {
+        Direction::Backward => (query.to, query.from, "DESC"),
+        Direction::Forward => (query.from, query.to, "ASC"),
+    };
+    if let Some(place) = after {
+        push_bound(selection, ">", place);
+    }
+    if let Some(place) = until {
+        push_bound(selection, "<=", place);
+    }
+    push_leave(selection, &room_id, query.reader);
+    push_filter(selection, query.filter);
+    let limit = selection.bind(query.limit);
+    selection.push(&format!(
+        " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit}"
+    ));
+}
+
+fn push_bound(selection: &mut Selection, operator: &str, place: Place) {
+    let stream = selection.bind(place.stream);
+    match place.topological {
+        Some(topological) => {
+            let topological = selection.bind(topological);
+            selection.push(&format!(
+                " AND (e.topological_ordering, e.stream_ordering) {operator}
+                      ({topological}, {stream})"
+            ));
+        }
+        None => selection.push(&format!(" AND e.stream_ordering {operator} {stream}")),
+    }
+}
+
+/// What came after somebody left is not theirs to page through, unless everyone may read it.
+fn push_leave(selection: &mut Selection, room_id: &str, user_or_token: &str) {
+    let parameter = selection.bind(user_or_token);
+    let reader = reader(&parameter);
+    selection.push(&format!(
+        " AND e.stream_ordering <= coalesce(
+            (SELECT m.event_stream_ordering FROM local_current_membership m
+             WHERE m.user_id = {reader} AND m.room_id = {room_id} AND m.membership = 'leave'
+               AND NOT EXISTS (SELECT 1 FROM current_state_events v
+                   JOIN event_json vj ON vj.event_id = v.event_id
+                   WHERE v.room_id = m.room_id AND v.type = 'm.room.history_visibility'
+                     AND v.state_key = '' AND json_extract(vj.json,
+                         '$.content.history_visibility') = 'world_readable')),
+            9007199254740991)"
+    ));
+}
+
+/// Narrows to what a filter lets through. A type with a `*` is narrowed to what stands before
+/// it: who reads the rows compares the rest.
+fn push_filter(selection: &mut Selection, filter: &RoomEventFilter) {
+    if let Some(types) = &filter.types {
+        let condition = type_condition(selection, types);
+        selection.push(&format!(" AND {condition}"));
+    }
+    let exact: Vec<&String> = filter.not_types.iter().filter(|t| !t.contains('*')).collect();
+    if !exact.is_empty() {
+        let types = selection.bind_json(&exact);
+        selection.push(&format!(" AND e.type NOT IN (SELECT value FROM json_each({types}))"));
+    }
+    if let Some(senders) = &filter.senders {
+        let senders = selection.bind_json(senders);
+        selection.push(&format!(" AND e.sender IN (SELECT value FROM json_each({senders}))"));
+    }
+    if !filter.not_senders.is_empty() {
+        let senders = selection.bind_json(&filter.not_senders);
+        selection.push(&format!(" AND e.sender NOT IN (SELECT value FROM json_each({senders}))"));
+    }
+    match filter.url_filter {
+        Some(UrlFilter::EventsWithUrl) => selection.push(" AND e.contains_url"),
+        Some(UrlFilter::EventsWithoutUrl) => selection.push(" AND NOT e.contains_url"),
+        None => {}
+    }
+}
+
+fn type_condition(selection: &mut Selection, types: &[String]) -> String {
+    let prefixes = types.iter().filter_map(|t| t.split_once('*')).map(|(prefix, _)| prefix);
+    let prefixes = prefixes.collect::<Vec<_>>();
+    let exact: Vec<&String> = types.iter().filter(|t| !t.contains('*')).collect();
+    let exact = selection.bind_json(&exact);
+    let exact = format!("e.type IN (SELECT value FROM json_each({exact}))");
+    if prefixes.is_empty() {
+        return exact;
+    }
+    let prefixes = selection.bind_json(&prefixes);
+    format!(
+        "({exact} OR EXISTS (SELECT 1 FROM json_each({prefixes}) prefix
+                             WHERE substr(e.type, 1, length(prefix.value)) = prefix.value))"
+    )
+}
+
+/// The events before and after one, and the event itself.
+pub fn around(
+    room_id: &RoomId,
+    event_id: &ruma::EventId,
+    before_limit: u32,
+    after_limit: u32,
+    filter: &RoomEventFilter,
+) -> Selection {
+    let mut selection = Selection::new();
+    let room = selection.bind(room_id.as_str());
+    let event = selection.bind(event_id.as_str());
+    let this = format!(
+        "SELECT topological_ordering, stream_ordering FROM events
+         WHERE event_id = {event} AND room_id = {room}"
+    );
+    selection.push(&format!(
+        "SELECT stream_ordering FROM events WHERE event_id = {event} AND room_id = {room}"
+    ));
+    for (operator, order, limit) in [("<", "DESC", before_limit), (">", "ASC", after_limit)] {
+        selection.push(&format!(
+            " UNION ALL SELECT stream_ordering FROM (SELECT e.stream_ordering FROM events e
+              WHERE e.room_id = {room} AND NOT e.outlier AND e.rejection_reason IS NULL
+                AND (e.topological_ordering, e.stream_ordering) {operator} ({this})"
+        ));
+        push_filter(&mut selection, filter);
+        let limit = selection.bind(limit);
+        selection.push(&format!(
+            " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit})"
+        ));
+    }
+    selection
+}
+
+/// The latest `limit` events of each window, all rooms at once. One more than is shown tells
+/// whether there are more: ask for it.
+pub fn latest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
+    let mut selection = Selection::new();
+    let windows = selection.bind_json(&windows);
+    selection.push(&format!(
+        "SELECT l.stream_ordering FROM json_each({windows}) w
+         CROSS JOIN events l ON l.stream_ordering IN (
+            SELECT e.stream_ordering FROM events e
+            WHERE e.room_id = w.value ->> '$.room_id'
+              AND e.stream_ordering > w.value ->> '$.after'
+              AND e.stream_ordering <= w.value ->> '$.upto'
+              AND NOT e.outlier AND e.rejection_reason IS NULL"
+    ));
+    push_filter(&mut selection, filter);
+    let limit = selection.bind(limit);
+    selection.push(&format!(" ORDER BY e.stream_ordering DESC LIMIT {limit})"));
+    selection
+}
+
+/// The event of a room that is nearest to a time, looking in one direction.
+pub fn nearest_in_time(room_id: &RoomId, origin_server_ts: u64, direction: Direction) -> Selection {
+    let mut selection = Selection::new();
+    let room_id = selection.bind(room_id.as_str());
+    let ts = selection.bind(origin_server_ts);
+    let (operator, order) = match direction {
+        Direction::Backward => ("<=", "DESC"),
+        Direction::Forward => (">=", "ASC"),
+    };
+    selection.push(&format!(
+        "SELECT e.stream_ordering FROM events e
+         WHERE e.room_id = {room_id} AND e.origin_server_ts {operator} {ts}
+           AND NOT e.outlier AND e.rejection_reason IS NULL
+         ORDER BY e.origin_server_ts {order}, e.topological_ordering {order},
+                  e.stream_ordering {order} LIMIT 1"
+    ));
+    selection
+}
