@@ -97,16 +97,17 @@ fn push_bound(selection: &mut Selection, operator: &str, place: Place) {
                       ({topological}, {stream})"
             ));
         }
-        None => selection.push(&format!(" AND e.stream_ordering {operator} {stream}")),
+        None => selection.push(&format!(" AND +e.stream_ordering {operator} {stream}")),
     }
 }
 
+/// Every bound on the stream alone has a `+`: the page is read along the topological index.
 /// What came after somebody left is not theirs to page through, unless everyone may read it.
 fn push_leave(selection: &mut Selection, room_id: &str, user_or_token: &str) {
     let parameter = selection.bind(user_or_token);
     let reader = reader(&parameter);
     selection.push(&format!(
-        " AND e.stream_ordering <= coalesce(
+        " AND +e.stream_ordering <= coalesce(
             (SELECT m.event_stream_ordering FROM local_current_membership m
              WHERE m.user_id = {reader} AND m.room_id = {room_id} AND m.membership = 'leave'
                AND NOT EXISTS (SELECT 1 FROM current_state_events v

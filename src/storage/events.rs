@@ -77,7 +77,8 @@ pub struct EventRow {
 /// before its target was known counts if both senders are of one server.
 fn redaction_of(event_id: &str, room_id: &str, sender: &str) -> String {
     format!(
-        "(SELECT min(r.stream_ordering) FROM redactions d JOIN events r ON r.event_id = d.event_id
+        "(SELECT min(+r.stream_ordering) FROM redactions d CROSS JOIN events r
+          ON r.event_id = d.event_id
           WHERE d.redacts = {event_id} AND r.room_id = {room_id} AND r.rejection_reason IS NULL
             AND (NOT d.recheck OR substr(r.sender, instr(r.sender, ':'))
                                 = substr({sender}, instr({sender}, ':'))))"

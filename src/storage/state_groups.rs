@@ -31,27 +31,27 @@ impl StateFilter {
     }
 
     /// Joins the entries of a table `s` that pass. `on` fixes the index's first column.
-    fn push_join(&self, selection: &mut Selection, table: &str, on: &str) {
+    fn push_join(&self, selection: &mut Selection, table: &str, index: &str, on: &str) {
         match self {
-            Self::All => selection.push(&format!(" CROSS JOIN {table} s ON {on}")),
+            Self::All => selection.push(&format!(" CROSS JOIN {table} s{index} ON {on}")),
             Self::Keys(keys) => {
                 let keys = selection.bind_json(keys);
                 selection.push(&format!(
-                    " CROSS JOIN json_each({keys}) k CROSS JOIN {table} s ON {on}
+                    " CROSS JOIN json_each({keys}) k CROSS JOIN {table} s{index} ON {on}
                       AND s.type = k.value ->> 0 AND s.state_key = k.value ->> 1"
                 ));
             }
             Self::Types(types) => {
                 let types = selection.bind_json(types);
                 selection.push(&format!(
-                    " CROSS JOIN json_each({types}) k CROSS JOIN {table} s ON {on}
+                    " CROSS JOIN json_each({types}) k CROSS JOIN {table} s{index} ON {on}
                       AND s.type = k.value"
                 ));
             }
             Self::LazyMembers(users) => {
                 let users = selection.bind_json(users);
                 selection.push(&format!(
-                    " CROSS JOIN {table} s ON ({on} AND s.type < 'm.room.member')
+                    " CROSS JOIN {table} s{index} ON ({on} AND s.type < 'm.room.member')
                       OR ({on} AND s.type > 'm.room.member')
                       OR ({on} AND s.type = 'm.room.member'
                           AND s.state_key IN (SELECT value FROM json_each({users})))"
@@ -66,7 +66,7 @@ pub fn current(room_ids: &[OwnedRoomId], filter: &StateFilter) -> Selection {
     let mut selection = Selection::new();
     let rooms = selection.bind_json(&room_ids);
     selection.push(&format!("SELECT e.stream_ordering FROM json_each({rooms}) o"));
-    filter.push_join(&mut selection, "current_state_events", "s.room_id = o.value");
+    filter.push_join(&mut selection, "current_state_events", "", "s.room_id = o.value");
     selection.push(" CROSS JOIN events e ON e.event_id = s.event_id");
     selection
 }
@@ -103,7 +103,13 @@ fn push_walk(selection: &mut Selection, starts: &str, filter: &StateFilter) {
                 CROSS JOIN state_group_edges x ON x.state_group = w.state_group)
             SELECT s.event_id, min(w.hop) FROM walk w"
     ));
-    filter.push_join(selection, "state_groups_state", "s.state_group = w.state_group");
+    // SQLite would otherwise build an index of the whole table for the types of a list.
+    filter.push_join(
+        selection,
+        "state_groups_state",
+        " INDEXED BY state_groups_state_type_idx",
+        "s.state_group = w.state_group",
+    );
     selection.push(
         " GROUP BY w.start, s.type, s.state_key) t
           CROSS JOIN events e ON e.event_id = t.event_id",

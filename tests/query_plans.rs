@@ -1,0 +1,119 @@
+//! No query that a client can repeat walks through a table.
+
+use myelin::storage::database::Statement;
+use myelin::storage::event_pages::{self, Direction, PageQuery, Place, StreamWindow};
+use myelin::storage::events::{self, Selection};
+use myelin::storage::schema;
+use myelin::storage::state_groups::{self, StateFilter};
+use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
+use ruma::{OwnedRoomId, owned_event_id, owned_room_id, owned_user_id};
+use rusqlite::Connection;
+
+fn database() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    for statement in schema::statements() {
+        connection.execute_batch(&statement).unwrap();
+    }
+    connection
+}
+
+/// The steps of a plan that walk through a whole table or index.
+fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
+    let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+    let mut prepared = connection.prepare(&sql).unwrap();
+    let nulls = vec![rusqlite::types::Null; statement.values.len()];
+    let nulls = rusqlite::params_from_iter(nulls);
+    let steps = prepared.query_map(nulls, |row| row.get::<_, String>("detail")).unwrap();
+    let steps: Vec<String> = steps.map(Result::unwrap).collect();
+    assert!(!steps.is_empty());
+    // Lists of ours, and what has been picked by index, are walked through.
+    let small = ["picked", "w", "t", "a", "asked", "CONSTANT", "(subquery"];
+    let is_walk = |step: &&String| {
+        // Along the stream a room is only read from a place on.
+        if step.contains("AUTOMATIC") || step.contains("events_room_stream (room_id=?)") {
+            return true;
+        }
+        let mut words = step.split(' ');
+        words.next() == Some("SCAN")
+            && !step.contains("VIRTUAL TABLE")
+            && !words.next().is_some_and(|name| small.iter().any(|s| name.starts_with(s)))
+    };
+    let found: Vec<String> = steps.iter().filter(is_walk).cloned().collect();
+    if found.is_empty() { found } else { steps }
+}
+
+fn filter() -> RoomEventFilter {
+    let mut filter = RoomEventFilter::empty();
+    filter.types = Some(vec!["m.room.message".to_owned(), "org.*".to_owned()]);
+    filter.not_types = vec!["m.room.topic".to_owned()];
+    filter.senders = Some(vec![owned_user_id!("@a:b")]);
+    filter.not_senders = vec![owned_user_id!("@c:b")];
+    filter.url_filter = Some(UrlFilter::EventsWithUrl);
+    filter
+}
+
+fn rooms() -> Vec<OwnedRoomId> {
+    vec![owned_room_id!("!a:b")]
+}
+
+fn pages(selections: &mut Vec<(&'static str, Selection)>) {
+    let (room_id, filter) = (owned_room_id!("!a:b"), filter());
+    let historic = Some(Place { topological: Some(1), stream: 1 });
+    let live = Some(Place { topological: None, stream: 1 });
+    for direction in [Direction::Backward, Direction::Forward] {
+        for (from, to) in [(None, None), (historic, historic), (live, None)] {
+            let room_id = &room_id;
+            let (limit, reader, filter) = (10, "@a:b", &filter);
+            let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
+            selections.push(("a page", event_pages::page(&query)));
+        }
+    }
+    let event_id = owned_event_id!("$e");
+    selections.push(("around", event_pages::around(&room_id, &event_id, 5, 5, &filter)));
+    let windows = [StreamWindow { room_id, after: 0, upto: 9 }];
+    selections.push(("the latest", event_pages::latest(&windows, 10, &filter)));
+    selections.push(("by id", event_pages::by_id(&[event_id])));
+}
+
+fn states(selections: &mut Vec<(&'static str, Selection)>) {
+    let filters = [
+        ("all", StateFilter::All),
+        ("keys", StateFilter::key("m.room.name", "")),
+        ("types", StateFilter::Types(vec!["m.room.member".to_owned()])),
+        ("lazy members", StateFilter::LazyMembers(vec![owned_user_id!("@a:b")])),
+    ];
+    for (name, filter) in filters {
+        selections.push((name, state_groups::current(&rooms(), &filter)));
+        selections.push((name, state_groups::of_groups(&[1], &filter)));
+        let event_ids = [owned_event_id!("$e")];
+        selections.push((name, state_groups::after_events(&event_ids, &filter)));
+    }
+}
+
+#[test]
+fn events_and_their_states_are_found_by_index() {
+    let connection = database();
+    let mut selections = Vec::new();
+    pages(&mut selections);
+    states(&mut selections);
+    for (name, selection) in selections {
+        let served = events::served(selection.clone());
+        assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
+        let visibility = events::visibility(selection, "@a:b");
+        assert_eq!(walks(&connection, &visibility), [""; 0], "{name}: {}", visibility.sql);
+    }
+}
+
+#[test]
+fn what_a_room_is_for_a_reader_is_found_by_index() {
+    let connection = database();
+    for statement in [events::readers(&rooms(), "@a:b"), events::ignored_users("@a:b")] {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+}
+
+#[test]
+fn a_query_that_walks_through_a_table_would_be_seen() {
+    let statement = Statement::new("SELECT * FROM events WHERE sender = 'x'");
+    assert_eq!(walks(&database(), &statement), ["SCAN events"]);
+}
