@@ -2,9 +2,19 @@
 //! returned as statements, so that the caller commits one batch.
 
 pub mod access_tokens;
+pub mod account_data;
 pub mod database;
 pub mod event_pages;
 pub mod events;
 pub mod install;
+pub mod local_memberships;
+pub mod open_id_tokens;
+pub mod presence;
+pub mod profiles;
+pub mod receipts;
+pub mod room_tags;
 pub mod schema;
 pub mod state_groups;
+pub mod stream_positions;
+pub mod typing;
+pub mod user_filters;

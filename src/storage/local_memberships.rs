@@ -1,0 +1,32 @@
+//! `local_current_membership`: where the users of this server are. The room's writer writes it.
+
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedRoomId, RoomId, UserId};
+use serde::Deserialize;
+
+use super::database::Statement;
+
+#[derive(Debug, Deserialize)]
+pub struct MembershipRow {
+    pub room_id: OwnedRoomId,
+    pub membership: MembershipState,
+}
+
+/// Reads a user's [`MembershipRow`] in one room; none if there never was one.
+pub fn select(user_id: &UserId, room_id: &RoomId) -> Statement {
+    Statement::new(
+        "SELECT room_id, membership FROM local_current_membership
+         WHERE user_id = ?1 AND room_id = ?2",
+    )
+    .bind(user_id.as_str())
+    .bind(room_id.as_str())
+}
+
+/// Reads the [`MembershipRow`]s of the rooms that a user is joined to.
+pub fn select_joined(user_id: &UserId) -> Statement {
+    Statement::new(
+        "SELECT room_id, membership FROM local_current_membership
+         WHERE user_id = ?1 AND membership = 'join'",
+    )
+    .bind(user_id.as_str())
+}
