@@ -9,6 +9,7 @@
 //! | `event_builder` | making an event: limits, hash, signature, id |
 //! | `auth` | selection of auth events, authorisation, redaction rights |
 //! | `room_state` | power levels, join rule, history visibility, membership, creators |
+//! | `state_resolution` | the state of a room where its history forks |
 //! | `redaction` | what is left of a redacted event |
 //! | `client_event` | events as clients see them |
 //! | `create_room` | the events that make a room, from the options of createRoom |
@@ -32,9 +33,12 @@ pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;
 pub mod signing_key;
+pub mod state_resolution;
 pub mod sync_token;
 pub mod user_name;
 pub mod visibility;
 
 #[cfg(test)]
 mod test_room;
+#[cfg(test)]
+mod vector_tests;

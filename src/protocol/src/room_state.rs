@@ -17,8 +17,10 @@ use ruma::{
             power_levels::UserPowerLevel,
         },
     },
+    power_levels::NotificationPowerLevels,
+    push::PushConditionPowerLevelsCtx,
     room::{JoinRuleKind, RoomType},
-    room_version_rules::{AuthorizationRules, RoomVersionRules},
+    room_version_rules::{AuthorizationRules, RoomPowerLevelsRules, RoomVersionRules},
     state_res::events::{RoomCreateEvent, RoomPowerLevelsEvent, RoomPowerLevelsIntField as Field},
 };
 use serde::de::DeserializeOwned;
@@ -119,6 +121,25 @@ impl PowerLevels {
     /// Whether a user may redact what others sent.
     pub fn can_redact_others(&self, user_id: &UserId) -> bool {
         self.of_user(user_id) >= self.required(Field::Redact)
+    }
+
+    /// What push rules ask about power.
+    pub fn push_context(&self) -> PushConditionPowerLevelsCtx {
+        let users = self.event.as_ref().and_then(|event| event.users(&self.rules).ok()?.cloned());
+        let mut users = users.unwrap_or_default();
+        if self.event.is_none() && !self.rules.explicitly_privilege_room_creators {
+            users.extend(
+                self.creators.iter().map(|user_id| (user_id.clone(), CREATOR_LEVEL.into())),
+            );
+        }
+        let mut notifications = NotificationPowerLevels::new();
+        notifications.room = self.required_to_notify("room");
+        PushConditionPowerLevelsCtx::new(
+            users,
+            self.required(Field::UsersDefault),
+            notifications,
+            RoomPowerLevelsRules::new(&self.rules, self.creators.iter().cloned()),
+        )
     }
 
     /// The level that it takes to notify with a key, for instance `room`.

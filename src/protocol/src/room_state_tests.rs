@@ -135,3 +135,19 @@ fn a_create_event_tells_of_its_room() {
     let refused = room.membership(CAROL, CAROL, "join").unwrap_err();
     assert!(refused.0.contains("federated"), "{refused}");
 }
+
+#[test]
+fn push_rules_learn_who_may_notify_the_room() {
+    let key = ruma::power_levels::NotificationPowerLevelsKey::Room;
+    let carol = user_id!("@carol:two.test");
+    for version in ["1", "11", "12"] {
+        let context = levels(&TestRoom::with_power_levels(version, None)).push_context();
+        assert!(context.has_sender_notification_permission(alice(), &key), "{version}");
+        assert!(!context.has_sender_notification_permission(bob(), &key), "{version}");
+    }
+    let content = json!({"users": {BOB: 20}, "notifications": {"room": 20}});
+    let context = levels(&TestRoom::with_power_levels("12", Some(content))).push_context();
+    assert!(context.has_sender_notification_permission(alice(), &key));
+    assert!(context.has_sender_notification_permission(bob(), &key));
+    assert!(!context.has_sender_notification_permission(carol, &key));
+}

@@ -31,7 +31,8 @@ impl InvalidUserName {
 /// The user id of a new account. Capitals become small letters, as Synapse does.
 pub fn new_user_id(name: &str, server_name: &ServerName) -> Result<OwnedUserId, InvalidUserName> {
     let localpart = name.to_lowercase();
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'=' | b'_' | b'-' | b'.' | b'/' | b'+');
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"=_-./+".contains(&byte);
     if !localpart.bytes().all(allowed) {
         return Err(InvalidUserName::Characters);
     }
