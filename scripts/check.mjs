@@ -9,14 +9,14 @@ const lints = ["--", "-D", "warnings"];
 
 try {
   await ensurePackages();
-  const env = await ensureRust();
+  const wasmRust = await ensureRust();
   say("rustfmt");
-  await run("cargo", ["fmt", "--all", "--check"], { env });
+  await run("cargo", ["fmt", "--all", "--check"]);
   say("clippy");
-  await run("cargo", ["clippy", "--workspace", "--all-targets", "--quiet", ...lints], { env });
+  await run("cargo", ["clippy", "--workspace", "--all-targets", "--quiet", ...lints]);
   say("clippy, wasm");
   const wasm = ["--lib", "--target", "wasm32-unknown-unknown"];
-  await run("cargo", ["clippy", ...wasm, "--quiet", ...lints], { env });
+  await run("cargo", ["clippy", ...wasm, "--quiet", ...lints], { env: wasmRust });
   say("JavaScript");
   for (const file of ["scripts", "tests", "www"].flatMap(javaScriptIn)) {
     await run(process.execPath, ["--check", file]);

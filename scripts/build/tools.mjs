@@ -4,6 +4,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { Complaint, output, root, run, say } from "../run.mjs";
+import { debianEnvironment, installDebianRust } from "./debian.mjs";
 
 const target = "wasm32-unknown-unknown";
 
@@ -22,28 +23,20 @@ export async function ensureTools() {
   };
 }
 
-/** Cargo and the wasm target; returns the variables that select them. */
+/** Cargo and the wasm target; returns the variables that select a Rust which has it. */
 export async function ensureRust() {
   if (output("cargo", ["--version"]) === undefined) {
     throw new Complaint("Rust is missing: install it with rustup, as https://rustup.rs explains.");
   }
   if (hasStandardLibrary("rustc")) return {};
   say(`Adding Rust's ${target} target`);
-  try {
-    await run("rustup", ["target", "add", target]);
-    return {};
-  } catch (error) {
-    return await ensureDebianRust(error);
-  }
-}
-
-/**
- * Where rustup may not download: the same standard library, compiled from the source that Debian
- * packages, by Debian's compiler of the same release, into a folder of the cache.
- */
-async function ensureDebianRust(refusal) {
-  const rustc = "/usr/lib/rust-web/bin/rustc";
-  throw new Complaint(`${refusal.message}; ${rustc}`);
+  const added = await run("rustup", ["target", "add", target]).then(
+    () => true,
+    () => false,
+  );
+  if (added) return {};
+  if (!hasStandardLibrary("/usr/bin/rustc")) await installDebianRust(target);
+  return debianEnvironment();
 }
 
 function hasStandardLibrary(rustc) {

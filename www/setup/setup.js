@@ -52,10 +52,11 @@ form.addEventListener("submit", async (event) => {
 
 try {
   const answer = await fetch("/_myelin/setup");
-  const { needed } = answer.ok ? await answer.json() : { needed: false };
+  if (!answer.ok) throw new Error(`it answered ${answer.status}`);
+  const { needed } = await answer.json();
   if (!needed) close("Nothing to set up", "This homeserver has its first account already.");
   else if (!token) close("The link is incomplete", "Open it exactly as the server printed it.");
   else element("username").focus();
-} catch {
-  close("The server does not answer", "Try again in a moment.");
+} catch (error) {
+  close("The server does not answer", `Try again in a moment (${error.message}).`);
 }
