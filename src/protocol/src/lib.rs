@@ -28,6 +28,8 @@ pub mod event_builder;
 pub mod filter;
 pub mod pdu;
 pub mod push_rules;
+pub mod membership_change;
+pub mod room_snapshot;
 pub mod redaction;
 pub mod room_state;
 pub mod room_upgrade;

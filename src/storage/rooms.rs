@@ -1,0 +1,129 @@
+//! `rooms`, and a room as its writer loads it.
+
+use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
+use serde::Deserialize;
+
+use super::database::Statement;
+
+/// Inserts a new room.
+pub fn insert(room_id: &str, version: &str, creator: &str, is_public: bool) -> Statement {
+    Statement::new(
+        "INSERT INTO rooms (room_id, is_public, creator, room_version, has_auth_chain_index)
+         VALUES (?1, ?2, ?3, ?4, 0)",
+    )
+    .bind(room_id)
+    .bind(is_public)
+    .bind(creator)
+    .bind(version)
+}
+
+/// Gives a new room its first alias. A taken alias is a constraint error.
+pub fn insert_alias(room_id: &str, alias: &str, server: &str, creator: &str) -> [Statement; 2] {
+    [
+        Statement::new(
+            "INSERT INTO room_aliases (room_alias, room_id, creator) VALUES (?1, ?2, ?3)",
+        )
+        .bind(alias)
+        .bind(room_id)
+        .bind(creator),
+        Statement::new("INSERT INTO room_alias_servers (room_alias, server) VALUES (?1, ?2)")
+            .bind(alias)
+            .bind(server),
+    ]
+}
+
+/// A room's own row, with its writer's epoch.
+#[derive(Debug, Deserialize)]
+pub struct RoomRow {
+    pub room_version: RoomVersionId,
+    pub epoch: i64,
+}
+
+/// A current state event.
+#[derive(Debug, Deserialize)]
+pub struct StateEventRow {
+    pub event_id: OwnedEventId,
+    pub json: String,
+}
+
+/// A forward extremity.
+#[derive(Debug, Deserialize)]
+pub struct ExtremityRow {
+    pub event_id: OwnedEventId,
+    pub depth: i64,
+    pub json: String,
+    pub state_group: Option<i64>,
+    /// How many hops there are from its state group to a full one.
+    pub hops: usize,
+}
+
+/// The most forward extremities that an event refers to: 20 by the format, and few are enough.
+const EXTREMITIES_MAX: u32 = 10;
+
+/// Loads a room: a [`RoomRow`], its [`StateEventRow`]s, its [`ExtremityRow`]s.
+pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
+    [
+        Statement::new(
+            "SELECT r.room_version, coalesce(e.epoch, 0) AS epoch
+             FROM rooms r LEFT JOIN myelin_room_epochs e ON e.room_id = r.room_id
+             WHERE r.room_id = ?1",
+        )
+        .bind(room_id),
+        Statement::new(
+            "SELECT c.event_id, j.json
+             FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
+             WHERE c.room_id = ?1",
+        )
+        .bind(room_id),
+        Statement::new(
+            "SELECT x.event_id, e.depth, j.json, g.state_group,
+                    (WITH RECURSIVE chain (state_group) AS (
+                         SELECT g.state_group
+                         UNION ALL
+                         SELECT s.prev_state_group FROM chain
+                         JOIN state_group_edges s ON s.state_group = chain.state_group)
+                     SELECT count(*) - 1 FROM chain) AS hops
+             FROM event_forward_extremities x
+             JOIN events e ON e.event_id = x.event_id
+             JOIN event_json j ON j.event_id = x.event_id
+             LEFT JOIN event_to_state_groups g ON g.event_id = x.event_id
+             WHERE x.room_id = ?1 ORDER BY e.depth DESC LIMIT ?2",
+        )
+        .bind(room_id)
+        .bind(EXTREMITIES_MAX),
+    ]
+}
+
+/// One event of a room, for the writer.
+#[derive(Debug, Deserialize)]
+pub struct TargetRow {
+    pub event_id: OwnedEventId,
+    pub room_id: OwnedRoomId,
+    pub json: String,
+}
+
+/// Reads events by their ids: [`TargetRow`]s.
+pub fn select_targets(event_ids: &[&str]) -> Statement {
+    Statement::new(
+        "SELECT event_id, room_id, json FROM event_json
+         WHERE event_id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind_json(&event_ids)
+}
+
+/// A room that a user is joined to.
+#[derive(Debug, Deserialize)]
+pub struct JoinedRoomRow {
+    pub room_id: OwnedRoomId,
+}
+
+/// Which of these rooms a user of ours is joined to: [`JoinedRoomRow`]s.
+pub fn select_joined_among(user_id: &str, room_ids: &[OwnedRoomId]) -> Statement {
+    Statement::new(
+        "SELECT room_id FROM local_current_membership
+         WHERE user_id = ?1 AND membership = 'join'
+           AND room_id IN (SELECT value FROM json_each(?2))",
+    )
+    .bind(user_id)
+    .bind_json(&room_ids)
+}
