@@ -63,6 +63,24 @@ impl Meter {
         counter.set(counter.get() + amount);
     }
 
+    /// What the database has been asked, as it crosses from an object to its caller.
+    pub fn to_text(&self) -> String {
+        let counts = self.database_counts().map(|count| count.get().to_string());
+        counts.join(" ")
+    }
+
+    /// Adds what [`Meter::to_text`] of an object said.
+    pub fn add_text(&self, text: &str) {
+        let amounts = text.split(' ').filter_map(|amount| amount.parse().ok());
+        for (counter, amount) in self.database_counts().into_iter().zip(amounts) {
+            Self::add(counter, amount);
+        }
+    }
+
+    fn database_counts(&self) -> [&Cell<u64>; 4] {
+        [&self.round_trips, &self.rows_read, &self.rows_written, &self.database_ms]
+    }
+
     /// The value of the `Server-Timing` header, in its grammar: `name;desc="count";dur=ms`.
     pub fn server_timing(&self) -> String {
         format!(

@@ -107,6 +107,8 @@ pub enum RoomReply {
         room_id: OwnedRoomId,
         stream_ordering: i64,
     },
+    /// There is such a room already: nothing was written.
+    Exists,
     Done,
 }
 

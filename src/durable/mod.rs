@@ -3,6 +3,7 @@
 
 mod account_guard;
 pub mod commands;
+pub mod room;
 pub mod sync_notifier;
 
 pub use account_guard::AccountGuard;

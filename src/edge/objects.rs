@@ -1,38 +1,18 @@
 //! The exported Durable Object classes: each hands its commands to `durable`.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
+use ruma::OwnedRoomId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
-use super::platform::{EdgePlatform, Spawner};
-use crate::context::Context;
+use super::platform::{COST_HEADER, EdgePlatform, Spawner};
+use crate::context::{Context, Meter};
+use crate::durable::room::Room as Writer;
+use crate::durable::{RoomCommand, RoomReply};
 use crate::error::ApiError;
-
-macro_rules! object {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[durable_object]
-        pub struct $name {
-            state: Rc<State>,
-            env: Env,
-        }
-
-        impl $name {
-            /// A context for one command.
-            #[allow(dead_code)]
-            fn context(&self) -> Result<Context, ApiError> {
-                EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()))
-            }
-        }
-    };
-}
-
-object! {
-    /// See `durable::room`.
-    Room
-}
 
 /// See `durable::account_guard`.
 #[durable_object]
@@ -42,13 +22,36 @@ pub struct AccountGuard {
     guard: crate::durable::AccountGuard,
 }
 
+/// See `durable::room`.
+#[durable_object]
+pub struct Room {
+    state: Rc<State>,
+    env: Env,
+    writer: OnceCell<Rc<Writer>>,
+}
+
+impl Room {
+    async fn execute(
+        &self,
+        request: &mut Request,
+        context: Result<Context, ApiError>,
+    ) -> Result<RoomReply, ApiError> {
+        let (room_id, room_command): (OwnedRoomId, RoomCommand) = command(request).await?;
+        let writer = self.writer.get_or_init(|| Writer::new(room_id));
+        writer.execute(&context?, room_command).await
+    }
+}
+
 impl DurableObject for Room {
     fn new(state: State, env: Env) -> Self {
-        Self { state: Rc::new(state), env }
+        Self { state: Rc::new(state), env, writer: OnceCell::new() }
     }
 
-    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
-        answer(Err::<(), _>(ApiError::unrecognized()))
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let context = EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()));
+        let meter = context.as_ref().map(|context| context.meter.clone()).unwrap_or_default();
+        let outcome = self.execute(&mut request, context).await;
+        answer_with_cost(outcome, &meter)
     }
 }
 
@@ -76,4 +79,14 @@ pub async fn command<T: DeserializeOwned>(request: &mut Request) -> Result<T, Ap
 /// Answers a command.
 pub fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> worker::Result<Response> {
     Response::ok(serde_json::to_string(&outcome)?)
+}
+
+/// Answers a command, and says what it has cost.
+pub fn answer_with_cost<T: Serialize>(
+    outcome: Result<T, ApiError>,
+    meter: &Meter,
+) -> worker::Result<Response> {
+    let response = answer(outcome)?;
+    response.headers().set(COST_HEADER, &meter.to_text())?;
+    Ok(response)
 }

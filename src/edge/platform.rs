@@ -30,9 +30,13 @@ pub enum Spawner {
     Object(Rc<worker::State>),
 }
 
+/// What an object's answer has cost: see [`Meter::to_text`].
+pub const COST_HEADER: &str = "x-cost";
+
 pub struct EdgePlatform {
     env: Env,
     config: Rc<Config>,
+    meter: Rc<Meter>,
     spawner: Spawner,
 }
 
@@ -48,9 +52,10 @@ impl EdgePlatform {
     /// A variable that cannot be understood: logged by name.
     pub fn context(env: &Env, spawner: Spawner) -> Result<Context, ApiError> {
         let config = config(env)?;
-        let platform = Rc::new(Self { env: env.clone(), config: config.clone(), spawner });
-        let isolate = ISOLATE.with(Rc::clone);
-        Ok(Context { config, platform, meter: Rc::new(Meter::default()), isolate })
+        let meter = Rc::new(Meter::default());
+        let (env, isolate) = (env.clone(), ISOLATE.with(Rc::clone));
+        let platform = Rc::new(Self { env, config: config.clone(), meter: meter.clone(), spawner });
+        Ok(Context { config, platform, meter, isolate })
     }
 
     fn stub(&self, binding: &str, name: &str) -> Result<Stub, ApiError> {
@@ -78,6 +83,9 @@ impl EdgePlatform {
         let request = worker::Request::new_with_init("https://object/command", &init)
             .map_err(ApiError::internal)?;
         let mut response = stub.fetch_with_request(request).await.map_err(ApiError::internal)?;
+        if let Ok(Some(cost)) = response.headers().get(COST_HEADER) {
+            self.meter.add_text(&cost);
+        }
         let text = response.text().await.map_err(ApiError::internal)?;
         serde_json::from_str::<Result<A, ApiError>>(&text).map_err(ApiError::internal)?
     }
@@ -124,7 +132,7 @@ impl Platform for EdgePlatform {
     }
 
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {
-        self.ask(self.stub("ROOM", room_id.as_str())?, &command).await
+        self.ask(self.stub("ROOM", room_id.as_str())?, &(room_id, command)).await
     }
 
     async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {

@@ -11,13 +11,14 @@ use futures_executor::LocalSpawner;
 use futures_util::future::{LocalBoxFuture, poll_fn};
 use futures_util::task::LocalSpawnExt;
 use myelin::config::Config;
+use myelin::durable::room::Room;
 use myelin::context::{Context, Isolate, Meter, Platform};
 use myelin::durable::{
     AccountGuard, Announced, Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter,
 };
 use myelin::error::ApiError;
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
-use ruma::RoomId;
+use ruma::{OwnedRoomId, RoomId};
 
 use super::notifiers::Notifiers;
 use super::sqlite::Sqlite;
@@ -28,6 +29,7 @@ pub struct SqlitePlatform {
     pub notifiers: Notifiers,
     me: Weak<Self>,
     isolate: RefCell<Rc<Isolate>>,
+    rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
     guards: RefCell<HashMap<String, Rc<AccountGuard>>>,
     spawner: LocalSpawner,
     now_ms: Cell<u64>,
@@ -43,6 +45,7 @@ impl SqlitePlatform {
             notifiers: Notifiers::default(),
             me: me.clone(),
             isolate: RefCell::default(),
+            rooms: RefCell::default(),
             guards: RefCell::default(),
             spawner,
             now_ms: Cell::new(1_700_000_000_000),
@@ -64,6 +67,7 @@ impl SqlitePlatform {
     /// Forgets everything that is not in the database.
     pub fn restart(&self) {
         self.isolate.take();
+        self.rooms.borrow_mut().clear();
         self.guards.borrow_mut().clear();
         self.notifiers.close();
     }
@@ -127,10 +131,14 @@ impl Platform for SqlitePlatform {
         self.sqlite.batch(&statements)
     }
 
-    /// Rooms are not served here yet.
-    async fn room(&self, _room_id: &RoomId, _command: RoomCommand) -> Result<RoomReply, ApiError> {
+    async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {
         hop().await;
-        Err(ApiError::unrecognized())
+        let room = {
+            let mut rooms = self.rooms.borrow_mut();
+            let new = || Room::new(room_id.to_owned());
+            rooms.entry(room_id.to_owned()).or_insert_with(new).clone()
+        };
+        room.execute(&self.context(), command).await
     }
 
     async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {

@@ -31,6 +31,7 @@ pub mod push_rules;
 pub mod membership_change;
 pub mod room_snapshot;
 pub mod redaction;
+pub mod room_snapshot;
 pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;

@@ -75,9 +75,14 @@ pub enum Decision {
 
 /// The rooms whose members may join, if the target could only join that way: the caller has to
 /// find out which of them the target is joined to.
-pub fn allowed_rooms_to_check(room: &RoomSnapshot, action: Action, target: &UserId) -> Vec<OwnedRoomId> {
+pub fn allowed_rooms_to_check(
+    room: &RoomSnapshot,
+    action: Action,
+    target: &UserId,
+) -> Vec<OwnedRoomId> {
     let rule = JoinRule::of(room.get(&StateEventType::RoomJoinRules, ""));
-    let present = matches!(room.membership(target), MembershipState::Join | MembershipState::Invite);
+    let present =
+        matches!(room.membership(target), MembershipState::Join | MembershipState::Invite);
     if action == Action::Join && rule.is_restricted(&room.rules) && !present {
         return rule.allow_rooms;
     }
@@ -111,7 +116,8 @@ pub fn decide(
         _ => {}
     }
     let same = old.is_some_and(|old| {
-        old.sender == change.sender && old.content_as::<Map<String, Value>>() == Some(content.clone())
+        old.sender == change.sender
+            && old.content_as::<Map<String, Value>>() == Some(content.clone())
     });
     Ok(if same { Decision::Unchanged } else { Decision::Append(content) })
 }

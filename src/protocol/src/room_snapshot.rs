@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use ruma::events::{StateEventType, TimelineEventType};
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomVersionId, ServerName};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{AuthError, EventOutline, authorise, select_auth_events};
+use crate::client_event::{STRIPPED_STATE_TYPES, strip_state};
 use crate::event_builder::{self, BuildError, EventReference, build_event};
 use crate::pdu::Pdu;
 use crate::room_state::{PowerLevels, membership};
@@ -110,7 +112,10 @@ impl RoomSnapshot {
     }
 
     /// The current membership of a user; `leave` without an event.
-    pub fn membership(&self, user_id: &ruma::UserId) -> ruma::events::room::member::MembershipState {
+    pub fn membership(
+        &self,
+        user_id: &ruma::UserId,
+    ) -> ruma::events::room::member::MembershipState {
         membership(self.member(user_id))
     }
 
@@ -134,21 +139,29 @@ impl RoomSnapshot {
         (current.sender == draft.sender && content == draft.content).then_some(current)
     }
 
-    /// Builds, signs and authorises an event at the end of the room, and appends it.
+    /// Builds, signs and authorises an event at the end of the room, without appending it.
     ///
     /// # Errors
-    /// Nothing has changed then.
-    pub fn append(&mut self, draft: Draft, author: Author<'_>) -> Result<Pdu, AppendError> {
+    /// What is wrong with the event, or why the room does not allow it.
+    pub fn prepare(&self, draft: Draft, author: Author<'_>) -> Result<Pdu, AppendError> {
         let event = self.build(draft, author)?;
         authorise(&self.rules, &event, |event_type, state_key| {
             self.get(event_type, state_key).cloned()
         })?;
-        self.extremities = vec![EventReference::to(&event, &self.rules)?];
+        Ok(event)
+    }
+
+    /// Appends an event that has been prepared.
+    ///
+    /// # Errors
+    /// If the event cannot be referred to; nothing has changed then.
+    pub fn push(&mut self, event: &Pdu) -> Result<(), BuildError> {
+        self.extremities = vec![EventReference::to(event, &self.rules)?];
         self.depth = event.depth;
         if event.state_key.is_some() {
             self.put(event.clone());
         }
-        Ok(event)
+        Ok(())
     }
 
     fn build(&self, draft: Draft, author: Author<'_>) -> Result<Pdu, AppendError> {
@@ -166,10 +179,7 @@ impl RoomSnapshot {
             .into_iter()
             .map(|event| EventReference::to(event, &self.rules))
             .collect::<Result<_, _>>()?;
-        let replaced = self.replaced_by(&draft);
-        let unsigned = replaced.map(|old| {
-            Map::from_iter([("replaces_state".to_owned(), json!(old.event_id))])
-        });
+        let unsigned = self.unsigned_of(&draft);
         let is_create = draft.event_type == TimelineEventType::RoomCreate;
         let with_room_id = !is_create || self.rules.event_format.require_room_create_room_id;
         let event = event_builder::NewEvent {
@@ -187,6 +197,31 @@ impl RoomSnapshot {
         };
         let Author { server_name, key, event_id_localpart } = author;
         Ok(build_event(&self.rules, event, server_name, key, event_id_localpart)?)
+    }
+
+    /// What is stored with the event for those who are served it: the state that it replaces; what
+    /// an invited or knocking user is shown of the room.
+    fn unsigned_of(&self, draft: &Draft) -> Option<Map<String, Value>> {
+        let mut unsigned = Map::new();
+        if let Some(old) = self.replaced_by(draft) {
+            unsigned.insert("replaces_state".to_owned(), json!(old.event_id));
+        }
+        let stripped = match draft.content.get("membership").and_then(Value::as_str) {
+            _ if draft.event_type != TimelineEventType::RoomMember => None,
+            Some("invite") => Some("invite_room_state"),
+            Some("knock") => Some("knock_room_state"),
+            _ => None,
+        };
+        if let Some(name) = stripped {
+            unsigned.insert(name.to_owned(), json!(self.stripped_state()));
+        }
+        (!unsigned.is_empty()).then_some(unsigned)
+    }
+
+    /// What somebody outside is shown of the room.
+    pub fn stripped_state(&self) -> Vec<Box<RawValue>> {
+        let types = STRIPPED_STATE_TYPES.iter();
+        types.filter_map(|t| Some(strip_state(self.state.get(*t)?.get("")?))).collect()
     }
 
     fn put(&mut self, event: Pdu) {

@@ -1,0 +1,454 @@
+//! From commands to events: load what they need, ask `protocol`, collect what is to be written.
+
+use std::collections::HashMap;
+
+use myelin_protocol::auth::check_own_redaction;
+use myelin_protocol::membership_change::{self, Action, Change, Decision};
+use myelin_protocol::pdu::Pdu;
+use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
+use ruma::events::{StateEventType, TimelineEventType};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, UInt, UserId};
+use serde_json::{Map, Value};
+
+use super::load::{Loaded, load, rules};
+use super::{Room, commit::Groups};
+use crate::context::Context;
+use crate::durable::{
+    ChangeMembership, CreateRoom, MembershipAction, NewEvent, RoomCommand, RoomReply, SendEvent,
+    TransactionKey,
+};
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::database::{DatabaseError, Results};
+use crate::storage::install::ServerKeys;
+use crate::storage::rooms::{self, JoinedRoomRow, TargetRow};
+
+/// An event that the commit writes.
+pub struct Written {
+    pub event: Pdu,
+    pub transaction: Option<TransactionKey>,
+    /// The state event that it replaces.
+    pub replaced: Option<Pdu>,
+}
+
+/// What one command comes to.
+pub enum Outcome {
+    Reply(Result<RoomReply, ApiError>),
+    /// The event of this index.
+    Event(usize),
+    /// A new room, whose last event has this index.
+    Created(usize),
+}
+
+/// What a group of commands comes to.
+pub struct Decided {
+    pub room_id: OwnedRoomId,
+    pub outcomes: Vec<Outcome>,
+    pub events: Vec<Written>,
+    pub groups: Groups,
+    /// If the group makes the room.
+    pub create: Option<CreateRoom>,
+    announces: bool,
+}
+
+impl Decided {
+    pub fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Whether something else than an event is to be announced.
+    pub fn announces(&self) -> bool {
+        self.announces
+    }
+
+    /// The users whose membership the events change.
+    pub fn membership_targets(&self) -> Vec<OwnedUserId> {
+        let members = self.events.iter().map(|written| &written.event);
+        let members = members.filter(|e| e.event_type == TimelineEventType::RoomMember);
+        members.filter_map(|event| UserId::parse(event.state_key.as_deref()?).ok()).collect()
+    }
+
+    /// The answers after the commit; `newest` is the position of its last event.
+    pub fn outcomes(self, newest: i64) -> Vec<Result<RoomReply, ApiError>> {
+        let position = |index: usize| newest - (self.events.len() - 1 - index) as i64;
+        let answer = |outcome| match outcome {
+            Outcome::Reply(reply) => reply,
+            Outcome::Event(index) => Ok(RoomReply::Event {
+                event_id: self.events[index].event.event_id.clone(),
+                stream_ordering: position(index),
+            }),
+            Outcome::Created(index) => Ok(RoomReply::Created {
+                room_id: self.room_id.clone(),
+                stream_ordering: position(index),
+            }),
+        };
+        self.outcomes.into_iter().map(answer).collect()
+    }
+
+    /// The error of a creation whose alias somebody else has taken meanwhile.
+    pub fn taken(&self, error: &DatabaseError) -> Option<ApiError> {
+        let DatabaseError::Constraint(message) = error else {
+            return None;
+        };
+        let taken = self.create.is_some() && message.contains("room_alias");
+        taken.then(|| ApiError::new(ErrorCode::RoomInUse, "Room alias already taken"))
+    }
+}
+
+/// What commands need from the database before they can be decided.
+#[derive(Default)]
+struct Needs {
+    targets: HashMap<ruma::OwnedEventId, Pdu>,
+    /// By user: the rooms of the join rule's list that they are joined to.
+    joined: HashMap<OwnedUserId, Vec<OwnedRoomId>>,
+}
+
+impl Room {
+    /// Decides commands in their order. The snapshot in memory runs ahead of the log until the
+    /// commit has landed.
+    pub(super) async fn decide(
+        &self,
+        context: &Context,
+        commands: &[&RoomCommand],
+    ) -> Result<Decided, ApiError> {
+        if self.loaded.borrow().is_none() {
+            let loaded = load(context, &self.room_id).await?;
+            *self.loaded.borrow_mut() = loaded;
+        }
+        let keys = context.keys().await?;
+        let needs = self.load_needs(context, commands).await?;
+        let mut decided = Decided {
+            room_id: self.room_id.clone(),
+            outcomes: Vec::with_capacity(commands.len()),
+            events: Vec::new(),
+            groups: Groups::after(self.loaded.borrow().as_ref()),
+            create: None,
+            announces: false,
+        };
+        for command in commands {
+            let decider = Decider { room: self, context, keys: &keys, needs: &needs };
+            let outcome = decider.decide(&mut decided, command);
+            decided.outcomes.push(outcome.unwrap_or_else(|error| Outcome::Reply(Err(error))));
+        }
+        Ok(decided)
+    }
+
+    /// One batch, and only if a command needs one.
+    async fn load_needs(
+        &self,
+        context: &Context,
+        commands: &[&RoomCommand],
+    ) -> Result<Needs, ApiError> {
+        let mut targets: Vec<&str> = Vec::new();
+        let mut joins: Vec<(OwnedUserId, Vec<OwnedRoomId>)> = Vec::new();
+        if let Some(loaded) = self.loaded.borrow().as_ref() {
+            for command in commands {
+                match command {
+                    RoomCommand::Send(send) => {
+                        targets.extend(send.event.redacts.as_ref().map(|id| id.as_str()));
+                    }
+                    RoomCommand::ChangeMembership(change) => {
+                        let (action, target) = (action(change.action), &change.target);
+                        let snapshot = &loaded.snapshot;
+                        let rooms =
+                            membership_change::allowed_rooms_to_check(snapshot, action, target);
+                        joins.extend((!rooms.is_empty()).then(|| (target.clone(), rooms)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if targets.is_empty() && joins.is_empty() {
+            return Ok(Needs::default());
+        }
+        let mut batch = vec![rooms::select_targets(&targets)];
+        batch.extend(
+            joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
+        );
+        let mut results = Results::new(context.batch(batch).await?);
+        let mut needs = Needs::default();
+        for row in results.rows::<TargetRow>()? {
+            let loaded = self.loaded.borrow();
+            if let Some(rules) = loaded.as_ref().map(|loaded| &loaded.snapshot.rules) {
+                let event = Pdu::from_json(row.event_id, row.room_id, row.json, rules, false);
+                let event = event.map_err(ApiError::internal)?;
+                needs.targets.insert(event.event_id.clone(), event);
+            }
+        }
+        for (user, _) in joins {
+            let rows: Vec<JoinedRoomRow> = results.rows()?;
+            needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());
+        }
+        Ok(needs)
+    }
+}
+
+struct Decider<'a> {
+    room: &'a Room,
+    context: &'a Context,
+    keys: &'a ServerKeys,
+    needs: &'a Needs,
+}
+
+impl Decider<'_> {
+    fn decide(&self, decided: &mut Decided, command: &RoomCommand) -> Result<Outcome, ApiError> {
+        match command {
+            RoomCommand::Create(create) => self.create(decided, create),
+            RoomCommand::Send(send) => self.send(decided, send),
+            RoomCommand::ChangeMembership(change) => self.change_membership(decided, change),
+            RoomCommand::Announce => {
+                decided.announces = true;
+                Ok(Outcome::Reply(Ok(RoomReply::Done)))
+            }
+        }
+    }
+
+    fn create(&self, decided: &mut Decided, create: &CreateRoom) -> Result<Outcome, ApiError> {
+        if self.room.loaded.borrow().is_some() {
+            return Ok(Outcome::Reply(Ok(RoomReply::Exists)));
+        }
+        let version = create.room_version.clone();
+        let rules = rules(&version)?;
+        let snapshot = RoomSnapshot::empty(self.room.room_id.clone(), version, rules);
+        *self.room.loaded.borrow_mut() = Some(Loaded::empty(snapshot));
+        for event in &create.events {
+            let appended = draft(event, create.origin_server_ts)
+                .and_then(|draft| self.append(decided, draft, None, |_| Ok(())));
+            if let Err(error) = appended {
+                *self.room.loaded.borrow_mut() = None;
+                decided.events.clear();
+                decided.groups = Groups::after(None);
+                return Err(error);
+            }
+        }
+        decided.create = Some(create.clone());
+        Ok(Outcome::Created(decided.events.len() - 1))
+    }
+
+    fn send(&self, decided: &mut Decided, send: &SendEvent) -> Result<Outcome, ApiError> {
+        let now_ms = self.context.now_ms();
+        if let Some(outcome) = self.repeated(decided, send.transaction.as_ref()) {
+            return Ok(outcome);
+        }
+        let draft = draft(&send.event, send.origin_server_ts.unwrap_or(now_ms))?;
+        if let Some(outcome) = self.unchanged(decided, &draft)? {
+            return Ok(outcome);
+        }
+        if self.context.config.rate_limits {
+            self.room.limits.borrow_mut().take(&send.event.sender, now_ms)?;
+        }
+        let target = draft.redacts.clone();
+        let is_redaction = draft.event_type == TimelineEventType::RoomRedaction;
+        self.append(decided, draft, send.transaction.clone(), |event| {
+            if !is_redaction {
+                return Ok(());
+            }
+            let target = target.as_ref().and_then(|id| self.needs.targets.get(id));
+            self.check_redaction(event, target)
+        })
+    }
+
+    fn check_redaction(&self, event: &Pdu, target: Option<&Pdu>) -> Result<(), ApiError> {
+        let loaded = self.room.loaded.borrow();
+        let power_levels = loaded.as_ref().and_then(|loaded| loaded.snapshot.power_levels());
+        let power_levels = power_levels.ok_or_else(|| ApiError::internal("room without create"))?;
+        check_own_redaction(&power_levels, event, target).map_err(|error| {
+            let code = match error.errcode() {
+                "M_NOT_FOUND" => ErrorCode::NotFound,
+                "M_FORBIDDEN" => ErrorCode::Forbidden,
+                _ => ErrorCode::InvalidParam,
+            };
+            ApiError::new(code, error.to_string())
+        })
+    }
+
+    fn change_membership(
+        &self,
+        decided: &mut Decided,
+        change: &ChangeMembership,
+    ) -> Result<Outcome, ApiError> {
+        if let Some(outcome) = self.repeated(decided, change.transaction.as_ref()) {
+            return Ok(outcome);
+        }
+        let content = object(change.content.get())?;
+        let server_name = self.context.server_name();
+        let joined = self.needs.joined.get(&change.target).map_or(&[][..], Vec::as_slice);
+        let decision = {
+            let loaded = self.room.loaded.borrow();
+            let loaded = loaded.as_ref().ok_or_else(|| unknown_room(change.action))?;
+            let change = Change {
+                action: action(change.action),
+                sender: &change.sender,
+                target: &change.target,
+                content,
+                sender_is_guest: change.sender_is_guest,
+                joined_allowed_rooms: joined,
+            };
+            let is_local = |user: &UserId| user.server_name() == server_name;
+            membership_change::decide(&loaded.snapshot, change, is_local).map_err(change_error)?
+        };
+        let content = match decision {
+            Decision::Append(content) => content,
+            Decision::Unchanged => return self.current_member(decided, &change.target),
+        };
+        let draft = Draft {
+            event_type: TimelineEventType::RoomMember,
+            state_key: Some(change.target.to_string()),
+            sender: change.sender.clone(),
+            content,
+            redacts: None,
+            origin_server_ts: timestamp(self.context.now_ms()),
+        };
+        self.append(decided, draft, change.transaction.clone(), |_| Ok(()))
+    }
+
+    /// Prepares an event, lets `check` look at it, and appends it.
+    fn append(
+        &self,
+        decided: &mut Decided,
+        draft: Draft,
+        transaction: Option<TransactionKey>,
+        check: impl FnOnce(&Pdu) -> Result<(), ApiError>,
+    ) -> Result<Outcome, ApiError> {
+        let localpart = self.context.random_string(18);
+        let author = Author {
+            server_name: self.context.server_name(),
+            key: &self.keys.signing_key,
+            event_id_localpart: &localpart,
+        };
+        let (event, replaced) = {
+            let loaded = self.room.loaded.borrow();
+            let room = loaded.as_ref().ok_or_else(no_such_room)?;
+            let replaced = room.snapshot.replaced_by(&draft).cloned();
+            (room.snapshot.prepare(draft, author).map_err(append_error)?, replaced)
+        };
+        if event.room_id != self.room.room_id {
+            return Err(ApiError::internal("the create event gives the room another id"));
+        }
+        check(&event)?;
+        let mut loaded = self.room.loaded.borrow_mut();
+        let room = loaded.as_mut().ok_or_else(no_such_room)?;
+        room.snapshot.push(&event).map_err(ApiError::internal)?;
+        decided.groups.add(&event, &room.snapshot);
+        decided.events.push(Written { event, transaction, replaced });
+        Ok(Outcome::Event(decided.events.len() - 1))
+    }
+
+    /// The event of an equal request: of this group, or of a commit a while ago.
+    fn repeated(&self, decided: &Decided, key: Option<&TransactionKey>) -> Option<Outcome> {
+        let key = key?;
+        let in_group = decided.events.iter().position(|e| e.transaction.as_ref() == Some(key));
+        if let Some(index) = in_group {
+            return Some(Outcome::Event(index));
+        }
+        self.room.transactions.borrow().find(key).map(|reply| Outcome::Reply(Ok(reply)))
+    }
+
+    /// State that is already so is not written again.
+    fn unchanged(&self, decided: &Decided, draft: &Draft) -> Result<Option<Outcome>, ApiError> {
+        let loaded = self.room.loaded.borrow();
+        let room = loaded.as_ref().ok_or_else(no_such_room)?;
+        let current = room.snapshot.equal_to(draft);
+        Ok(current.map(|event| stands(decided, event)))
+    }
+
+    fn current_member(&self, decided: &Decided, user_id: &UserId) -> Result<Outcome, ApiError> {
+        let loaded = self.room.loaded.borrow();
+        let room = loaded.as_ref().ok_or_else(no_such_room)?;
+        let event = room.snapshot.get(&StateEventType::RoomMember, user_id.as_str());
+        match event {
+            Some(event) => Ok(stands(decided, event)),
+            None => Ok(Outcome::Reply(Ok(RoomReply::Done))),
+        }
+    }
+}
+
+/// An event that stands already: of this group, or of the log.
+fn stands(decided: &Decided, event: &Pdu) -> Outcome {
+    let in_group = decided.events.iter().position(|e| e.event.event_id == event.event_id);
+    match in_group {
+        Some(index) => Outcome::Event(index),
+        None => Outcome::Reply(Ok(RoomReply::Event {
+            event_id: event.event_id.clone(),
+            stream_ordering: 0,
+        })),
+    }
+}
+
+fn draft(event: &NewEvent, origin_server_ts: u64) -> Result<Draft, ApiError> {
+    Ok(Draft {
+        event_type: TimelineEventType::from(event.event_type.as_str()),
+        state_key: event.state_key.clone(),
+        sender: event.sender.clone(),
+        content: object(event.content.get())?,
+        redacts: event.redacts.clone(),
+        origin_server_ts: timestamp(origin_server_ts),
+    })
+}
+
+fn timestamp(ms: u64) -> MilliSecondsSinceUnixEpoch {
+    MilliSecondsSinceUnixEpoch(UInt::new_saturating(ms))
+}
+
+fn object(json: &str) -> Result<Map<String, Value>, ApiError> {
+    serde_json::from_str(json).map_err(|_| ApiError::bad_json("The content must be an object"))
+}
+
+fn action(action: MembershipAction) -> Action {
+    match action {
+        MembershipAction::Join => Action::Join,
+        MembershipAction::Invite => Action::Invite,
+        MembershipAction::Knock => Action::Knock,
+        MembershipAction::Leave => Action::Leave,
+        MembershipAction::Kick => Action::Kick,
+        MembershipAction::Ban => Action::Ban,
+        MembershipAction::Unban => Action::Unban,
+        MembershipAction::UpdateProfile => Action::UpdateProfile,
+    }
+}
+
+fn no_such_room() -> ApiError {
+    ApiError::not_found("There is no such room on this server")
+}
+
+fn unknown_room(action: MembershipAction) -> ApiError {
+    match action {
+        MembershipAction::Leave => ApiError::not_found("Not a known room"),
+        MembershipAction::Join | MembershipAction::Knock => {
+            ApiError::not_found("Can't join a room that no known server is in")
+        }
+        _ => ApiError::forbidden("You are not in this room"),
+    }
+}
+
+fn append_error(error: myelin_protocol::room_snapshot::AppendError) -> ApiError {
+    use myelin_protocol::room_snapshot::AppendError;
+    match error {
+        AppendError::Auth(error) => ApiError::forbidden(error.to_string()),
+        AppendError::Build(error) => match error.errcode() {
+            "M_BAD_JSON" => ApiError::bad_json(error.to_string()),
+            "M_TOO_LARGE" => ApiError::new(ErrorCode::TooLarge, error.to_string()),
+            _ => ApiError::internal(error),
+        },
+    }
+}
+
+fn change_error(error: membership_change::ChangeError) -> ApiError {
+    use membership_change::ChangeError;
+    let message = error.to_string();
+    match error {
+        ChangeError::NotBanned(_) | ChangeError::Banned(_) => {
+            ApiError::new(ErrorCode::BadState, message).with_status(403)
+        }
+        ChangeError::GuestAccess => ApiError::new(ErrorCode::GuestAccessForbidden, message),
+        ChangeError::CannotGrant => ApiError::new(ErrorCode::UnableToGrantJoin, message),
+        ChangeError::TooLong(..) => ApiError::bad_json(message),
+        ChangeError::NotInRoom
+        | ChangeError::AlreadyInRoom(_)
+        | ChangeError::NotInvited
+        | ChangeError::NotInAllowedRoom => ApiError::forbidden(message),
+    }
+}

@@ -1,0 +1,200 @@
+//! Room: the only writer of one room's events. The Worker sends it commands.
+//!
+//! Invariant: every forward extremity in memory is committed in D1, except while the commit that
+//! writes it is on its way; if that one's outcome is not success, memory is thrown away and the
+//! room is loaded again. Commands that arrive during a commit are committed as one group after it.
+
+mod commit;
+mod decide;
+mod facts;
+mod landing;
+mod limits;
+mod load;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use ruma::{OwnedRoomId, OwnedUserId};
+
+use super::{RoomCommand, RoomReply};
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::storage::database::DatabaseError;
+use decide::Decided;
+use load::Loaded;
+
+/// Commands in one commit. With 64 KiB an event at most, see also [`commit::BYTES_MAX`].
+const GROUP_MAX: usize = 50;
+
+/// Commands that may wait for their turn: more are told to come back later.
+const QUEUE_MAX: usize = 1000;
+
+struct Pending {
+    command: RoomCommand,
+    reply: oneshot::Sender<Result<RoomReply, ApiError>>,
+}
+
+/// The writer of one room.
+pub struct Room {
+    room_id: OwnedRoomId,
+    queue: RefCell<VecDeque<Pending>>,
+    is_working: Cell<bool>,
+    loaded: RefCell<Option<Loaded>>,
+    limits: RefCell<limits::MessageLimits>,
+    transactions: RefCell<landing::RecentTransactions>,
+}
+
+impl Room {
+    pub fn new(room_id: OwnedRoomId) -> Rc<Self> {
+        Rc::new(Self {
+            room_id,
+            queue: RefCell::default(),
+            is_working: Cell::new(false),
+            loaded: RefCell::default(),
+            limits: RefCell::default(),
+            transactions: RefCell::default(),
+        })
+    }
+
+    /// Executes a command; others may be committed with it.
+    ///
+    /// # Errors
+    /// As the caller of the endpoint is to see it.
+    pub async fn execute(
+        self: &Rc<Self>,
+        context: &Context,
+        command: RoomCommand,
+    ) -> Result<RoomReply, ApiError> {
+        if self.queue.borrow().len() >= QUEUE_MAX {
+            return Err(ApiError::limit_exceeded(1000));
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.queue.borrow_mut().push_back(Pending { command, reply });
+        if !self.is_working.replace(true) {
+            let (room, context) = (self.clone(), context.clone());
+            context.platform.clone().spawn(Box::pin(async move { room.work(&context).await }));
+        }
+        outcome.await.unwrap_or_else(|_| Err(ApiError::internal("the room's writer has stopped")))
+    }
+
+    async fn work(self: Rc<Self>, context: &Context) {
+        loop {
+            let group: Vec<Pending> = {
+                let mut queue = self.queue.borrow_mut();
+                let count = queue.len().min(GROUP_MAX);
+                queue.drain(..count).collect()
+            };
+            if group.is_empty() {
+                break;
+            }
+            let (commands, replies): (Vec<_>, Vec<_>) =
+                group.into_iter().map(|pending| (pending.command, pending.reply)).unzip();
+            let outcomes = self.execute_group(context, commands).await;
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                // Whoever asked may have gone; the event stays.
+                let _ = reply.send(outcome);
+            }
+        }
+        self.is_working.set(false);
+    }
+
+    /// Executes commands as one commit; the outcomes are in the order of the commands.
+    async fn execute_group(
+        &self,
+        context: &Context,
+        commands: Vec<RoomCommand>,
+    ) -> Vec<Result<RoomReply, ApiError>> {
+        let mut outcomes: Vec<Option<Result<RoomReply, ApiError>>> = vec![None; commands.len()];
+        let mut open: Vec<usize> = (0..commands.len()).collect();
+        // Enough for: fenced or unknown once, then one by one.
+        for attempt in 0..3 {
+            if open.is_empty() {
+                break;
+            }
+            let groups: Vec<Vec<usize>> = match attempt {
+                0 => vec![open.clone()],
+                _ => open.iter().map(|index| vec![*index]).collect(),
+            };
+            for group in groups {
+                let chosen: Vec<&RoomCommand> = group.iter().map(|i| &commands[*i]).collect();
+                let results = self.try_group(context, &chosen).await;
+                for (index, result) in group.into_iter().zip(results) {
+                    outcomes[index] = result;
+                }
+            }
+            open.retain(|index| outcomes[*index].is_none());
+        }
+        let unknown = || Err(ApiError::internal("the outcome of a commit stayed unknown"));
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown)).collect()
+    }
+
+    /// `None`: not written, and to be decided once more.
+    async fn try_group(
+        &self,
+        context: &Context,
+        commands: &[&RoomCommand],
+    ) -> Vec<Option<Result<RoomReply, ApiError>>> {
+        let decided = match self.decide(context, commands).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                *self.loaded.borrow_mut() = None;
+                return commands.iter().map(|_| Some(Err(error.clone()))).collect();
+            }
+        };
+        let written = decided.has_events();
+        let outcome = if written { self.commit(context, &decided).await } else { Ok(0) };
+        match outcome {
+            Ok(newest) => {
+                self.announce(context, &decided);
+                decided.outcomes(newest).into_iter().map(Some).collect()
+            }
+            Err(error) => self.settle(context, decided, &error).await,
+        }
+    }
+
+    /// What became of a commit that did not succeed for sure.
+    async fn settle(
+        &self,
+        context: &Context,
+        decided: Decided,
+        error: &DatabaseError,
+    ) -> Vec<Option<Result<RoomReply, ApiError>>> {
+        *self.loaded.borrow_mut() = None;
+        crate::log::warn(&format!("a commit of {} failed: {error}", self.room_id));
+        if let Some(taken) = decided.taken(error) {
+            return vec![Some(Err(taken))];
+        }
+        match landing::find(context, &self.room_id, &decided).await {
+            Ok(landed) => {
+                let any = landed.iter().any(Option::is_some);
+                if any {
+                    self.announce(context, &decided);
+                }
+                landed
+            }
+            Err(error) => vec![Some(Err(error)); decided.len()],
+        }
+    }
+
+    /// Wakes whoever may see what was written.
+    fn announce(&self, context: &Context, decided: &Decided) {
+        if !decided.has_events() && !decided.announces() {
+            return;
+        }
+        let loaded = self.loaded.borrow();
+        let Some(room) = loaded.as_ref() else {
+            return;
+        };
+        let server_name = context.server_name().clone();
+        let also: Vec<OwnedUserId> = decided
+            .membership_targets()
+            .into_iter()
+            .filter(|user| user.server_name() == server_name)
+            .collect();
+        let members = room.local_members(&server_name);
+        let (room_id, version) = (self.room_id.clone(), room.members_version);
+        context.announce_room(room_id, version, also, move || members.to_vec());
+    }
+}
