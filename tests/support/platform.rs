@@ -11,8 +11,8 @@ use futures_executor::LocalSpawner;
 use futures_util::future::{LocalBoxFuture, poll_fn};
 use futures_util::task::LocalSpawnExt;
 use myelin::config::Config;
-use myelin::durable::room::Room;
 use myelin::context::{Context, Isolate, Meter, Platform};
+use myelin::durable::room::Room;
 use myelin::durable::{
     AccountGuard, Announced, Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter,
 };
