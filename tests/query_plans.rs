@@ -1,10 +1,11 @@
 //! No query that a client can repeat walks through a table.
 
 use myelin::storage::database::Statement;
-use myelin::storage::event_pages::{self, Direction, PageQuery, Place, StreamWindow};
+use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
+use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{OwnedRoomId, owned_event_id, owned_room_id, owned_user_id};
 use rusqlite::Connection;
@@ -58,10 +59,11 @@ fn rooms() -> Vec<OwnedRoomId> {
 
 fn pages(selections: &mut Vec<(&'static str, Selection)>) {
     let (room_id, filter) = (owned_room_id!("!a:b"), filter());
-    let historic = Some(Place { topological: Some(1), stream: 1 });
-    let live = Some(Place { topological: None, stream: 1 });
+    let historic = Some(RoomStreamToken::historic(1, 1));
+    let live = Some(RoomStreamToken::live(1));
     for direction in [Direction::Backward, Direction::Forward] {
-        for (from, to) in [(None, None), (historic, historic), (live, None)] {
+        for (from, to) in [(None, None), (historic.clone(), historic.clone()), (live.clone(), None)]
+        {
             let room_id = &room_id;
             let (limit, reader, filter) = (10, "@a:b", &filter);
             let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
@@ -70,9 +72,11 @@ fn pages(selections: &mut Vec<(&'static str, Selection)>) {
     }
     let event_id = owned_event_id!("$e");
     selections.push(("around", event_pages::around(&room_id, &event_id, 5, 5, &filter)));
-    let windows = [StreamWindow { room_id, after: 0, upto: 9 }];
+    let windows = [StreamWindow { room_id: room_id.clone(), after: 0, upto: 9 }];
     selections.push(("the latest", event_pages::latest(&windows, 10, &filter)));
+    selections.push(("by id and room", event_pages::of_room(&room_id, &event_id)));
     selections.push(("by id", event_pages::by_id(&[event_id])));
+    selections.push(("the last", event_pages::last_at(&room_id, 1)));
 }
 
 fn states(selections: &mut Vec<(&'static str, Selection)>) {
@@ -85,6 +89,7 @@ fn states(selections: &mut Vec<(&'static str, Selection)>) {
     for (name, filter) in filters {
         selections.push((name, state_groups::current(&rooms(), &filter)));
         selections.push((name, state_groups::of_groups(&[1], &filter)));
+        selections.push((name, state_groups::at(&owned_room_id!("!a:b"), 1, &filter)));
         let event_ids = [owned_event_id!("$e")];
         selections.push((name, state_groups::after_events(&event_ids, &filter)));
     }

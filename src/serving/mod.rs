@@ -13,16 +13,18 @@
 //! a check of its own: whoever may see a place of the timeline may see the state there, and
 //! [`RoomAccess`] says which state that is.
 
-mod position;
+mod group_states;
 mod room_access;
 mod stored_event;
-pub mod visibility;
 
 use std::collections::{HashMap, HashSet};
 
 use myelin_protocol::client_event::{EventFormat, EventFormatter, UnsignedExtras};
 use myelin_protocol::redaction::redact;
+use myelin_protocol::room_state::membership;
+use myelin_protocol::visibility::{StateAtEvent, can_see_event, is_never_shown};
 use ruma::events::TimelineEventType;
+use ruma::events::room::member::MembershipState;
 use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
 use serde_json::value::RawValue;
 
@@ -32,7 +34,7 @@ pub use stored_event::{InternalMetadata, Replaced, StoredEvent};
 use crate::log;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::events::{self, EventRow, ReaderRow, Selection};
-use visibility::{GroupStates, Sight, Sighting};
+use group_states::GroupStates;
 
 /// Who reads.
 #[derive(Clone, Debug)]
@@ -120,50 +122,35 @@ fn judge(
     room: Option<&ReaderRow>,
     groups: &GroupStates,
 ) -> Option<VisibleEvent> {
-    if event.metadata.soft_failed || is_never_sent(&event) {
+    if event.metadata.soft_failed || is_never_shown(&event.pdu) {
         return None;
     }
     if !event.is_state() && reader.ignored.contains(&event.pdu.sender) {
         return None;
     }
     let is_own = event.is_state_of(&TimelineEventType::RoomMember, reader.user_id.as_str());
-    let own_membership = is_own.then(|| event.text("membership")).flatten();
     let Some(group) = event.state_group.filter(|_| !event.outlier) else {
         // Of what has no state only the reader's own membership is theirs to see.
-        return own_membership.map(|membership| VisibleEvent { event, membership });
+        let membership = membership(Some(&event.pdu)).to_string();
+        return is_own.then_some(VisibleEvent { event, membership });
     };
     let mut state = groups.of(group);
-    if is_own {
-        state.membership = own_membership;
+    let own = is_own.then(|| event.pdu.clone());
+    state.member = own.as_ref().or(state.member);
+    let at_event = StateAtEvent {
+        history_visibility: state.history_visibility,
+        member: state.member,
+        prev_content: event.replaced.as_ref().map(|replaced| &*replaced.content),
+    };
+    let joined_since = room.is_some_and(|room| room.joined_after(event.stream_ordering));
+    if !can_see_event(&reader.user_id, &event.pdu, at_event, joined_since) {
+        return None;
     }
-    let sets_visibility = event.is_state_of(&TimelineEventType::RoomHistoryVisibility, "");
-    // Without a setting before, the room was `shared`.
-    let visibility_before = sets_visibility
-        .then(|| event.replaced_text("history_visibility").unwrap_or_else(|| "shared".to_owned()));
-    let membership_before = is_own.then(|| event.replaced_text("membership")).flatten();
-    let sight = Sighting {
-        visibility: state.history_visibility.as_deref(),
-        visibility_before: visibility_before.as_deref(),
-        membership: state.membership.as_deref(),
-        membership_before: membership_before.as_deref(),
-        is_own_membership: is_own,
-        joined_later: room.is_some_and(|room| room.joined_after(event.stream_ordering)),
+    let membership = membership(state.member);
+    if event.sender_erased && membership != MembershipState::Join {
+        event.pdu = redact(&event.pdu, &event.rules).ok()?;
     }
-    .decide();
-    match sight {
-        Sight::Hidden => return None,
-        Sight::FromOutside if event.sender_erased => {
-            event.pdu = redact(&event.pdu, &event.rules).ok()?;
-        }
-        Sight::FromOutside | Sight::FromInside => {}
-    }
-    let membership = state.membership.unwrap_or_else(|| "leave".to_owned());
-    Some(VisibleEvent { event, membership })
-}
-
-/// Events of the server's own housekeeping, and those of a type that anyone could write lies in.
-fn is_never_sent(event: &StoredEvent) -> bool {
-    matches!(event.pdu.event_type.to_string().as_str(), "org.matrix.dummy_event" | "m.room.aliases")
+    Some(VisibleEvent { event, membership: membership.to_string() })
 }
 
 impl Reader {

@@ -3,13 +3,13 @@
 use myelin_protocol::pdu::{Pdu, PduError};
 use myelin_protocol::redaction::{RedactError, redact};
 use myelin_protocol::room_version::rules_of;
+use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::events::TimelineEventType;
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::storage::event_pages::Place;
 use crate::storage::events::EventRow;
 
 /// Why a row cannot be served.
@@ -40,14 +40,6 @@ pub struct Replaced {
     pub event_id: OwnedEventId,
     pub sender: OwnedUserId,
     pub content: Box<RawValue>,
-}
-
-impl Replaced {
-    /// A field of its content, if it is text.
-    fn text(&self, key: &str) -> Option<String> {
-        let content: serde_json::Value = serde_json::from_str(self.content.get()).ok()?;
-        content[key].as_str().map(ToOwned::to_owned)
-    }
 }
 
 #[derive(Debug)]
@@ -109,13 +101,13 @@ impl StoredEvent {
     }
 
     /// The place right after the event.
-    pub fn place_after(&self) -> Place {
-        Place { topological: Some(self.topological_ordering), stream: self.stream_ordering }
+    pub fn token_after(&self) -> RoomStreamToken {
+        RoomStreamToken::historic(self.topological_ordering, self.stream_ordering)
     }
 
-    /// The place right before the event: a `prev_batch` that begins with it.
-    pub fn place_before(&self) -> Place {
-        Place { topological: Some(self.topological_ordering), stream: self.stream_ordering - 1 }
+    /// The place right before the event: a `prev_batch` of a timeline that begins with it.
+    pub fn token_before(&self) -> RoomStreamToken {
+        RoomStreamToken::historic(self.topological_ordering, self.stream_ordering - 1)
     }
 
     /// Whether this sets the state of that type and state key.
@@ -125,16 +117,5 @@ impl StoredEvent {
 
     pub fn is_state(&self) -> bool {
         self.pdu.state_key.is_some()
-    }
-
-    /// A text of the content of the state that this event replaced.
-    pub fn replaced_text(&self, key: &str) -> Option<String> {
-        self.replaced.as_ref()?.text(key)
-    }
-
-    /// A text of the event's own content.
-    pub fn text(&self, key: &str) -> Option<String> {
-        let content: serde_json::Value = self.pdu.content_as()?;
-        content[key].as_str().map(ToOwned::to_owned)
     }
 }

@@ -3,19 +3,12 @@
 //! Every function here gives a [`Selection`] for [`super::events`]. Events that were rejected or
 //! that are not part of the room's timeline (outliers) are never on a page.
 
+use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
-use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::Serialize;
 
 use super::events::{Selection, reader};
-
-/// A place between two events of a room. Historic ones have both orderings; live ones have only
-/// the stream's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub topological: Option<i64>,
-    pub stream: i64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -29,8 +22,8 @@ pub struct PageQuery<'a> {
     pub room_id: &'a RoomId,
     pub direction: Direction,
     /// Where it begins; at the start or the end of the room if there is none.
-    pub from: Option<Place>,
-    pub to: Option<Place>,
+    pub from: Option<RoomStreamToken>,
+    pub to: Option<RoomStreamToken>,
     pub limit: u32,
     pub filter: &'a RoomEventFilter,
     /// A user id or a token: somebody who has left gets nothing from after the leave.
@@ -43,6 +36,18 @@ pub struct StreamWindow {
     pub room_id: OwnedRoomId,
     pub after: i64,
     pub upto: i64,
+}
+
+/// One event, if it is of that room.
+pub fn of_room(room_id: &RoomId, event_id: &EventId) -> Selection {
+    let mut selection = Selection::new();
+    let event_id = selection.bind(event_id.as_str());
+    let room_id = selection.bind(room_id.as_str());
+    selection.push(&format!(
+        "SELECT stream_ordering FROM events WHERE event_id = {event_id} AND room_id = {room_id}
+           AND rejection_reason IS NULL"
+    ));
+    selection
 }
 
 /// Events by id, whichever they are.
@@ -70,14 +75,14 @@ fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
          WHERE e.room_id = {room_id} AND NOT e.outlier AND e.rejection_reason IS NULL"
     ));
     let (after, until, order) = match query.direction {
-        Direction::Backward => (query.to, query.from, "DESC"),
-        Direction::Forward => (query.from, query.to, "ASC"),
+        Direction::Backward => (&query.to, &query.from, "DESC"),
+        Direction::Forward => (&query.from, &query.to, "ASC"),
     };
-    if let Some(place) = after {
-        push_bound(selection, ">", place);
+    if let Some(token) = after {
+        push_bound(selection, ">", token);
     }
-    if let Some(place) = until {
-        push_bound(selection, "<=", place);
+    if let Some(token) = until {
+        push_bound(selection, "<=", token);
     }
     push_leave(selection, &room_id, query.reader);
     push_filter(selection, query.filter);
@@ -87,17 +92,19 @@ fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
     ));
 }
 
-fn push_bound(selection: &mut Selection, operator: &str, place: Place) {
-    let stream = selection.bind(place.stream);
-    match place.topological {
-        Some(topological) => {
-            let topological = selection.bind(topological);
+fn push_bound(selection: &mut Selection, operator: &str, token: &RoomStreamToken) {
+    let stream = selection.bind(token.stream());
+    match token {
+        RoomStreamToken::Historic { topological, .. } => {
+            let topological = selection.bind(*topological);
             selection.push(&format!(
                 " AND (e.topological_ordering, e.stream_ordering) {operator}
                       ({topological}, {stream})"
             ));
         }
-        None => selection.push(&format!(" AND +e.stream_ordering {operator} {stream}")),
+        RoomStreamToken::Live(_) => {
+            selection.push(&format!(" AND +e.stream_ordering {operator} {stream}"));
+        }
     }
 }
 
@@ -165,7 +172,7 @@ fn type_condition(selection: &mut Selection, types: &[String]) -> String {
 /// The events before and after one, and the event itself.
 pub fn around(
     room_id: &RoomId,
-    event_id: &ruma::EventId,
+    event_id: &EventId,
     before_limit: u32,
     after_limit: u32,
     filter: &RoomEventFilter,
@@ -230,6 +237,20 @@ pub fn nearest_in_time(room_id: &RoomId, origin_server_ts: u64, direction: Direc
            AND NOT e.outlier AND e.rejection_reason IS NULL
          ORDER BY e.origin_server_ts {order}, e.topological_ordering {order},
                   e.stream_ordering {order} LIMIT 1"
+    ));
+    selection
+}
+
+/// The last event of a room at a position of the stream.
+pub fn last_at(room_id: &RoomId, stream_ordering: i64) -> Selection {
+    let mut selection = Selection::new();
+    let room_id = selection.bind(room_id.as_str());
+    let stream = selection.bind(stream_ordering);
+    selection.push(&format!(
+        "SELECT e.stream_ordering FROM events e
+         WHERE e.room_id = {room_id} AND e.stream_ordering <= {stream}
+           AND NOT e.outlier AND e.rejection_reason IS NULL
+         ORDER BY e.stream_ordering DESC LIMIT 1"
     ));
     selection
 }

@@ -117,16 +117,18 @@ pub fn served(selection: Selection) -> Statement {
     })
 }
 
-/// What the state groups on the way from events to the start of their rooms say for a reader.
+/// What a state group on the way from events to the start of their room sets for a reader.
 #[derive(Clone, Debug, Deserialize)]
 pub struct VisibilityRow {
     pub state_group: i64,
     pub prev_state_group: Option<i64>,
-    /// The event that sets it in this very group, and what it says there.
-    pub visibility_event_id: Option<OwnedEventId>,
-    pub history_visibility: Option<String>,
-    pub member_event_id: Option<OwnedEventId>,
-    pub membership: Option<String>,
+    pub room_id: Option<OwnedRoomId>,
+    /// The `m.room.history_visibility`, if this very group sets it.
+    pub visibility_id: Option<OwnedEventId>,
+    pub visibility_json: Option<String>,
+    /// The `m.room.member` of the reader, if this very group sets it.
+    pub member_id: Option<OwnedEventId>,
+    pub member_json: Option<String>,
 }
 
 /// The user of a parameter that has a user id or, in the batch that authenticates, a token.
@@ -153,9 +155,9 @@ pub fn visibility(selection: Selection, user_or_token: &str) -> Statement {
                 UNION
                 SELECT x.prev_state_group FROM walk w
                 CROSS JOIN state_group_edges x ON x.state_group = w.state_group)
-             SELECT w.state_group, x.prev_state_group,
-                    v.event_id AS visibility_event_id, {visibility} AS history_visibility,
-                    m.event_id AS member_event_id, {membership} AS membership
+             SELECT w.state_group, x.prev_state_group, coalesce(v.room_id, m.room_id) AS room_id,
+                    v.event_id AS visibility_id, vj.json AS visibility_json,
+                    m.event_id AS member_id, mj.json AS member_json
              FROM walk w
              LEFT JOIN state_group_edges x ON x.state_group = w.state_group
              LEFT JOIN state_groups_state v ON v.state_group = w.state_group
@@ -166,8 +168,6 @@ pub fn visibility(selection: Selection, user_or_token: &str) -> Statement {
              LEFT JOIN event_json mj ON mj.event_id = m.event_id",
             picked = selection.sql,
             reader = reader(&parameter),
-            visibility = text_at("vj.json", "$.content.history_visibility"),
-            membership = text_at("mj.json", "$.content.membership"),
         )
     })
 }

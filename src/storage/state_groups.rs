@@ -3,7 +3,7 @@
 //!
 //! Invariant: of the groups on the way to the root the nearest one says what an entry is.
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 
 use super::events::Selection;
 
@@ -87,6 +87,23 @@ pub fn after_events(event_ids: &[OwnedEventId], filter: &StateFilter) -> Selecti
     let starts = format!(
         "SELECT g.state_group, g.state_group, 0 FROM json_each({events}) i
          CROSS JOIN event_to_state_groups g ON g.event_id = i.value"
+    );
+    push_walk(&mut selection, &starts, filter);
+    selection
+}
+
+/// The state of a room at a position of the stream: after the last event there.
+pub fn at(room_id: &RoomId, stream_ordering: i64, filter: &StateFilter) -> Selection {
+    let mut selection = Selection::new();
+    let room_id = selection.bind(room_id.as_str());
+    let stream = selection.bind(stream_ordering);
+    let starts = format!(
+        "SELECT g.state_group, g.state_group, 0 FROM event_to_state_groups g
+         WHERE g.event_id = (
+            SELECT l.event_id FROM events l
+            WHERE l.room_id = {room_id} AND l.stream_ordering <= {stream}
+              AND NOT l.outlier AND l.rejection_reason IS NULL
+            ORDER BY l.stream_ordering DESC LIMIT 1)"
     );
     push_walk(&mut selection, &starts, filter);
     selection
