@@ -40,7 +40,7 @@ async function restart() {
 }
 
 async function stop() {
-  if (!server || server.exitCode !== null) return;
+  if (!server || server.exitCode !== null || server.signalCode !== null) return;
   const exit = once(server, "exit");
   server.kill("SIGTERM");
   await exit;

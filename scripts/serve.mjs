@@ -2,6 +2,9 @@
 import { Complaint, fail } from "./run.mjs";
 import { helpText, readSettings } from "./server/settings.mjs";
 
+// A terminal and npm both pass Ctrl-C on, at the same moment; later, somebody is impatient.
+const impatienceMs = 1000;
+
 /** Serves until a signal; `announce(server)` is called when it is ready. */
 export async function serve(settings, announce) {
   const { startServer } = await import("./server/server.mjs").catch((error) => {
@@ -9,10 +12,13 @@ export async function serve(settings, announce) {
     throw new Complaint("The npm packages are missing: run `npm ci`, or `npm start`.");
   });
   const server = await startServer(settings, fail);
-  let ending = false;
+  let endingSince;
   const end = async () => {
-    if (ending) process.exit(1);
-    ending = true;
+    if (endingSince !== undefined) {
+      if (Date.now() - endingSince > impatienceMs) process.exit(1);
+      return;
+    }
+    endingSince = Date.now();
     await server.stop().catch(fail);
     process.exit(0);
   };

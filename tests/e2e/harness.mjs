@@ -102,12 +102,13 @@ export class Server {
 
   /**
    * Ends the process in an orderly way and keeps the data; resolves with its exit code. `group`
-   * sends the signal to its children as well, as a terminal does.
+   * sends the signal to its children as well and once more, as a terminal and npm do together.
    */
   async end(signal = "SIGTERM", { group = false } = {}) {
     if (this.#child.exitCode !== null) return this.#child.exitCode;
     const exit = once(this.#child, "exit");
-    process.kill(group ? -this.#child.pid : this.#child.pid, signal);
+    if (group) process.kill(-this.#child.pid, signal);
+    this.#child.kill(signal);
     const [code] = await exit;
     return code;
   }
