@@ -204,7 +204,7 @@ fn to_canonical_event(
     }
     let mut json = CanonicalJsonObject::new();
     let mut set = |key: &str, value: CanonicalJsonValue| json.insert(key.to_owned(), value);
-    if let Some(redacts) = event.redacts {
+    if let Some(redacts) = event.redacts.take().or_else(|| take_redacts(&mut event, rules)) {
         if rules.redaction.content_field_redacts {
             event.content.insert("redacts".to_owned(), redacts.to_string().into());
         } else {
@@ -230,6 +230,17 @@ fn to_canonical_event(
     let depth = depth.try_into().map_err(|_| CanonicalJsonError::IntegerOutOfRange)?;
     set("depth", CanonicalJsonValue::Integer(depth));
     Ok(json)
+}
+
+/// Clients may put the target into the content in every version; before 11 that is not its place.
+fn take_redacts(event: &mut NewEvent, rules: &RoomVersionRules) -> Option<OwnedEventId> {
+    let is_redaction = event.event_type == TimelineEventType::RoomRedaction;
+    if !is_redaction || rules.redaction.content_field_redacts {
+        return None;
+    }
+    let redacts = EventId::parse(event.content.get("redacts")?.as_str()?).ok()?;
+    event.content.remove("redacts");
+    Some(redacts)
 }
 
 fn references_to_json(

@@ -155,11 +155,17 @@ fn versions_1_and_2_keep_hashes_beside_ids() {
 
 #[test]
 fn the_target_of_a_redaction_goes_where_the_version_has_it() {
-    for (rules, in_content) in [(RoomVersionRules::V10, false), (RoomVersionRules::V11, true)] {
+    let (own, content) = (Some(owned_event_id!("$target")), json!({"redacts": "$target"}));
+    for (rules, in_content, redacts, content) in [
+        (RoomVersionRules::V10, false, own.clone(), json!({})),
+        (RoomVersionRules::V10, false, None, content.clone()),
+        (RoomVersionRules::V11, true, own, json!({})),
+        (RoomVersionRules::V11, true, None, content),
+    ] {
         let event = NewEvent {
             event_type: TimelineEventType::RoomRedaction,
-            redacts: Some(owned_event_id!("$target")),
-            content: Map::new(),
+            redacts,
+            content: object(content),
             ..new_event(&rules)
         };
         let pdu = build(&rules, event).unwrap();

@@ -13,6 +13,7 @@
 //! | `redaction` | what is left of a redacted event |
 //! | `client_event` | events as clients see them |
 //! | `create_room` | the events that make a room, from the options of createRoom |
+//! | `initial_power_levels` | the power levels among them |
 //! | `room_upgrade` | the events that make the room that replaces another |
 //! | `visibility` | which events a user may see |
 //! | `filter` | which events and fields a client wants |
@@ -26,6 +27,7 @@ pub mod client_event;
 pub mod create_room;
 pub mod event_builder;
 pub mod filter;
+mod initial_power_levels;
 pub mod membership_change;
 pub mod pdu;
 pub mod push_rules;
