@@ -31,6 +31,15 @@ impl Incoming {
         self.path_args.get(index).map_or("", String::as_str)
     }
 
+    /// The argument at this place of the path, as an identifier.
+    ///
+    /// # Errors
+    /// `M_INVALID_PARAM` if it is none.
+    pub fn id<T: std::str::FromStr>(&self, index: usize) -> Result<T, ApiError> {
+        let text = self.arg(index);
+        text.parse().map_err(|_| ApiError::invalid_param(format!("{text:?} is not a valid id")))
+    }
+
     /// The first query parameter of this name.
     pub fn query(&self, name: &str) -> Option<String> {
         query_pairs(self.http.uri()).find(|(key, _)| key == name).map(|(_, value)| value)
@@ -121,6 +130,14 @@ impl Access {
     /// `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN` (with `soft_logout`), `M_USER_DEACTIVATED`.
     pub async fn authenticate(self) -> Result<Caller, ApiError> {
         Ok(self.authenticate_with(Vec::new()).await?.0)
+    }
+
+    /// The token, for reads about its user that run before the user is known.
+    ///
+    /// # Errors
+    /// `M_MISSING_TOKEN`
+    pub fn token(&self) -> Result<&str, ApiError> {
+        self.token.as_deref().ok_or_else(ApiError::missing_token)
     }
 
     /// Whether the request has a token at all.

@@ -12,13 +12,15 @@ pub struct MembershipRow {
     pub membership: MembershipState,
 }
 
-/// Reads a user's [`MembershipRow`] in one room; none if there never was one.
-pub fn select(user_id: &UserId, room_id: &RoomId) -> Statement {
+/// Reads somebody's [`MembershipRow`] in one room; none if there never was one. In the batch that
+/// authenticates, the access token stands for its user.
+pub fn select(user_or_token: &str, room_id: &RoomId) -> Statement {
     Statement::new(
         "SELECT room_id, membership FROM local_current_membership
-         WHERE user_id = ?1 AND room_id = ?2",
+         WHERE user_id = coalesce((SELECT user_id FROM access_tokens WHERE token = ?1), ?1)
+             AND room_id = ?2",
     )
-    .bind(user_id.as_str())
+    .bind(user_or_token)
     .bind(room_id.as_str())
 }
 

@@ -11,6 +11,8 @@ pub mod local_memberships;
 pub mod open_id_tokens;
 pub mod presence;
 pub mod profiles;
+pub mod push_rules;
+pub mod read_markers;
 pub mod receipts;
 pub mod room_log;
 pub mod room_state_log;

@@ -1,13 +1,96 @@
-//! The push rules that everyone starts with.
+//! The push rules that everyone starts with, and what users have made of them.
 //!
 //! Spec: <https://spec.matrix.org/latest/client-server-api/#predefined-rules>
 
-use ruma::{UserId, push::Ruleset};
+use ruma::push::{
+    Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
+    PushCondition, RuleKind, Ruleset,
+};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::{Value, json};
 
 /// The specification's rules for a user, in its order.
 pub fn default_rules(user_id: &UserId) -> Ruleset {
     Ruleset::server_default(user_id)
+}
+
+/// A rule as a user has set it: a new one, or other actions for a default one.
+#[derive(Debug, Clone)]
+pub struct UserRule {
+    /// With its scope and kind, as Synapse stores it: `global/override/name`.
+    pub scoped_rule_id: String,
+    /// A JSON list.
+    pub conditions: String,
+    /// A JSON list.
+    pub actions: String,
+}
+
+/// The specification's rules with what a user has set: `rules` from the most to the least
+/// important, `enabled` by scoped id. What cannot be understood is left out, as for evaluation.
+pub fn rules_of(
+    user_id: &UserId,
+    rules: &[UserRule],
+    enabled: impl IntoIterator<Item = (String, bool)>,
+) -> Ruleset {
+    let mut ruleset = default_rules(user_id);
+    // Each new rule becomes the most important one of its kind.
+    for rule in rules.iter().rev() {
+        add_rule(&mut ruleset, rule);
+    }
+    for (scoped_rule_id, enabled) in enabled {
+        if let Some((kind, rule_id)) = split(&scoped_rule_id) {
+            // A rule that is not there any more is neither on nor off.
+            let _ = ruleset.set_enabled(kind, rule_id, enabled);
+        }
+    }
+    ruleset
+}
+
+fn split(scoped_rule_id: &str) -> Option<(RuleKind, &str)> {
+    let (kind, rule_id) = scoped_rule_id.strip_prefix("global/")?.split_once('/')?;
+    Some((RuleKind::from(kind), rule_id))
+}
+
+fn add_rule(ruleset: &mut Ruleset, rule: &UserRule) -> Option<()> {
+    let (kind, rule_id) = split(&rule.scoped_rule_id)?;
+    let actions: Vec<Action> = serde_json::from_str(&rule.actions).ok()?;
+    if rule_id.starts_with('.') {
+        return ruleset.set_actions(kind, rule_id, actions).ok();
+    }
+    let new = new_rule(kind, rule_id.to_owned(), &rule.conditions, actions)?;
+    ruleset.insert(new, None, None).ok()
+}
+
+fn new_rule(
+    kind: RuleKind,
+    rule_id: String,
+    conditions: &str,
+    actions: Vec<Action>,
+) -> Option<NewPushRule> {
+    let conditions = || serde_json::from_str::<Vec<PushCondition>>(conditions).ok();
+    Some(match kind {
+        RuleKind::Override => {
+            NewPushRule::Override(NewConditionalPushRule::new(rule_id, conditions()?, actions))
+        }
+        RuleKind::Underride => {
+            NewPushRule::Underride(NewConditionalPushRule::new(rule_id, conditions()?, actions))
+        }
+        RuleKind::Content => {
+            let Some(PushCondition::EventMatch(condition)) = conditions()?.into_iter().next()
+            else {
+                return None;
+            };
+            NewPushRule::Content(NewPatternedPushRule::new(rule_id, condition.pattern, actions))
+        }
+        RuleKind::Room => {
+            NewPushRule::Room(NewSimplePushRule::new(OwnedRoomId::try_from(rule_id).ok()?, actions))
+        }
+        RuleKind::Sender => NewPushRule::Sender(NewSimplePushRule::new(
+            OwnedUserId::try_from(rule_id).ok()?,
+            actions,
+        )),
+        _ => return None,
+    })
 }
 
 /// A ruleset as `GET /pushrules/global/` answers it: every kind is there, if only as an empty list.
@@ -89,5 +172,43 @@ mod tests {
         );
         assert_eq!(rule(".m.rule.invite_for_me")["conditions"][2]["pattern"], "@alice:one.test");
         assert_eq!(rule(".m.rule.master")["enabled"], false);
+    }
+
+    fn user_rule(scoped_rule_id: &str, conditions: Value, actions: Value) -> UserRule {
+        UserRule {
+            scoped_rule_id: scoped_rule_id.to_owned(),
+            conditions: conditions.to_string(),
+            actions: actions.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_a_user_has_set_stands_above_the_defaults_of_its_kind() {
+        let pattern = json!([{"kind": "event_match", "key": "content.body", "pattern": "cake*"}]);
+        let rules = [
+            user_rule("global/override/first", json!([]), json!(["notify"])),
+            user_rule("global/override/second", json!([]), json!([])),
+            user_rule("global/content/cake", pattern, json!(["notify"])),
+            user_rule("global/room/!a:one.test", json!([]), json!([])),
+            user_rule("global/sender/@bob:one.test", json!([]), json!([])),
+            user_rule("global/underride/.m.rule.message", json!([]), json!([])),
+            user_rule("global/override/broken", json!("x"), json!([])),
+        ];
+        let enabled = [
+            ("global/override/.m.rule.master".to_owned(), true),
+            ("global/override/gone".to_owned(), true),
+            ("global/content/cake".to_owned(), false),
+        ];
+        let rules = rules_to_json(&rules_of(user_id!("@alice:one.test"), &rules, enabled));
+        assert_eq!(ids(&rules, "override")[..3], [".m.rule.master", "first", "second"]);
+        assert_eq!(rules["override"][0]["enabled"], true);
+        assert!(!ids(&rules, "override").contains(&"broken".to_owned()));
+        assert_eq!(rules["content"][0]["pattern"], "cake*");
+        assert_eq!(rules["content"][0]["enabled"], false);
+        assert_eq!(ids(&rules, "room"), ["!a:one.test"]);
+        assert_eq!(ids(&rules, "sender"), ["@bob:one.test"]);
+        let underride = rules["underride"].as_array().unwrap();
+        let message = underride.iter().find(|rule| rule["rule_id"] == ".m.rule.message").unwrap();
+        assert_eq!(message["actions"], json!([]));
     }
 }
