@@ -2,6 +2,7 @@
 //!
 //! A map of the code:
 //! - `routes`: the table of endpoints; one file a section of the specification.
+//! - `accounts`: what the endpoints of accounts share: passwords, sessions, new users.
 //! - `durable`: the objects: a room's single writer, the notifiers, the guards.
 //! - `serving`: from rows of the log to events as one reader sees them.
 //! - `storage`: all SQL; one file a family of Synapse's tables.
@@ -9,6 +10,7 @@
 //! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
 //! - `context`, `config`, `error`: what everything shares.
 
+mod accounts;
 pub mod config;
 pub mod context;
 pub mod durable;

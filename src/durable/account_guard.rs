@@ -16,6 +16,10 @@ use crate::error::ApiError;
 const FAILED_ATTEMPTS_PER_SECOND: f64 = 0.17;
 const FAILED_ATTEMPTS_BURST: f64 = 3.0;
 
+/// Logins into one account: as many a second, as many at once.
+const LOGINS_PER_SECOND: f64 = 0.003;
+const LOGINS_BURST: f64 = 5.0;
+
 /// What an account or an address has left of one limit.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -43,8 +47,13 @@ impl AccountGuard {
             GuardCommand::HashPassword { password, rounds } => {
                 hash(&password, rounds, context.random()).map(GuardReply::Hash)
             }
-            GuardCommand::CheckPassword { password, hash, limited } => {
-                self.check(&password, &hash, limited, context.now_ms()).map(GuardReply::Matches)
+            GuardCommand::CheckPassword { password, hash, limited, is_login } => {
+                let matches = self.check(&password, &hash, limited, context.now_ms())?;
+                if limited && is_login && matches {
+                    let (per_second, burst) = (LOGINS_PER_SECOND, LOGINS_BURST);
+                    self.take("logins", per_second, burst, context.now_ms())?;
+                }
+                Ok(GuardReply::Matches(matches))
             }
         }
     }

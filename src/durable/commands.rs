@@ -120,8 +120,9 @@ pub enum GuardCommand {
     Count { action: String, per_second: f64, burst: f64 },
     /// Hashes a password (with its pepper appended already) in bcrypt's `$2b$` form.
     HashPassword { password: String, rounds: u32 },
-    /// Compares a password with a hash, and counts failures against a limit.
-    CheckPassword { password: String, hash: String, limited: bool },
+    /// Compares a password with a hash. If `limited`, failures are counted against a limit, and
+    /// successes too if they are logins.
+    CheckPassword { password: String, hash: String, limited: bool, is_login: bool },
 }
 
 /// What the guard answers. A limit that is reached is an `ApiError`.

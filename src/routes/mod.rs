@@ -1,15 +1,18 @@
 //! The table of all endpoints: one line each. Paths, methods and shapes come from ruma.
 
+mod account;
 mod account_data;
 mod dispatch;
 mod endpoint;
 mod filters;
+mod login;
 mod meta;
 mod openid;
 mod presence;
 mod profile;
 mod push_rules;
 mod receipts;
+mod register;
 mod tags;
 mod third_party;
 mod typing;
@@ -18,13 +21,15 @@ mod voip;
 pub use dispatch::{Answer, dispatch, error_answer};
 pub use endpoint::{Access, Caller, Incoming, Route};
 
-#[expect(unused_imports)]
-use endpoint::{authenticated, batched, json, public, raw};
+use endpoint::{authenticated, json, public, raw};
 
 /// Every endpoint of this server, in the order of the specification's sections.
 pub fn table() -> Vec<Route> {
     [
         meta::routes(),
+        register::routes(),
+        login::routes(),
+        account::routes(),
         account_data::routes(),
         filters::routes(),
         openid::routes(),

@@ -15,11 +15,15 @@
 //! | `create_room` | the events that make a room, from the options of createRoom |
 //! | `initial_power_levels` | the power levels among them |
 //! | `room_upgrade` | the events that make the room that replaces another |
-//! | `visibility` | which events a user may see |
 //! | `filter` | which events and fields a client wants |
-//! | `sync_token` | positions that clients keep |
+//! | `login_identifier` | whom a login names |
+//! | `password` | passwords in the form that is hashed |
 //! | `push_rules` | the push rules that everyone starts with |
+//! | `sync_token` | positions that clients keep |
+//! | `token` | access and refresh tokens |
+//! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
 //! | `user_name` | names of accounts |
+//! | `visibility` | which events a user may see |
 
 pub mod auth;
 pub mod canonical_json;
@@ -28,7 +32,9 @@ pub mod create_room;
 pub mod event_builder;
 pub mod filter;
 mod initial_power_levels;
+pub mod login_identifier;
 pub mod membership_change;
+pub mod password;
 pub mod pdu;
 pub mod push_rules;
 pub mod redaction;
@@ -39,6 +45,8 @@ pub mod room_version;
 pub mod signing_key;
 pub mod state_resolution;
 pub mod sync_token;
+pub mod token;
+pub mod user_interactive;
 pub mod user_name;
 pub mod visibility;
 

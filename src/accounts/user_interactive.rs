@@ -1,0 +1,298 @@
+//! User-interactive authentication: sessions in the database, stages checked one request at a
+//! time. Which flow is complete is decided by `protocol`.
+//!
+//! Invariant: a session belongs to one method and path, and to one user if it has any.
+
+use std::collections::BTreeMap;
+
+use myelin_protocol::user_interactive::{self as rules, Completed, Flows};
+use ruma::OwnedUserId;
+use serde_json::{Map, Value, json};
+
+use super::passwords::{self, Purpose};
+use crate::context::Context;
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::registration_tokens;
+use crate::storage::ui_auth_sessions::{self, SessionRow, StageRow};
+
+/// A session that is older is over.
+pub const SESSION_LIFETIME_MS: u64 = 48 * 60 * 60 * 1000;
+
+/// Under which name a session remembers the user who was registered with it.
+pub const REGISTERED_USER_ID: &str = "registered_user_id";
+/// Under which name a session remembers the hash of the password that was chosen.
+pub const PASSWORD_HASH: &str = "password_hash";
+/// Under which name a session remembers whose session it is.
+const REQUEST_USER_ID: &str = "request_user_id";
+
+/// What is to be allowed.
+pub struct Operation {
+    pub flows: Flows,
+    /// Of the stages, for the challenge.
+    pub params: Map<String, Value>,
+    pub method: String,
+    pub uri: String,
+    pub description: &'static str,
+    /// Who asks; `None` for a registration.
+    pub user_id: Option<OwnedUserId>,
+    pub address: String,
+    pub user_agent: String,
+}
+
+/// A session as one request sees it.
+pub struct Session {
+    id: String,
+    created_ms: u64,
+    /// Whether the database has it.
+    is_stored: bool,
+    pub server: Map<String, Value>,
+    /// The request without its `auth`.
+    pub client: Map<String, Value>,
+    pub completed: Completed,
+    /// The registration token that was shown in this request.
+    new_token: Option<String>,
+    failure: Option<ApiError>,
+}
+
+/// Reads the request's `auth`, checks the stage in it, and hands over the session; see
+/// [`Session::is_complete`]. A session that a request without one needs is not stored yet.
+///
+/// # Errors
+/// An unknown session, or one of another operation; a stage that is malformed or not offered.
+pub async fn advance(
+    context: &Context,
+    operation: &Operation,
+    mut body: Map<String, Value>,
+) -> Result<Session, ApiError> {
+    let auth = match body.remove("auth") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(auth)) => auth,
+        Some(_) => return Err(ApiError::bad_json("auth must be an object")),
+    };
+    let mut session = match auth.get("session") {
+        None | Some(Value::Null) => Session::new(context, operation),
+        Some(Value::String(id)) if id.is_empty() => Session::new(context, operation),
+        Some(Value::String(id)) => load(context, operation, id).await?,
+        Some(_) => return Err(ApiError::bad_json("session must be a string")),
+    };
+    // A client may leave out on later requests what it has sent before.
+    if !body.is_empty() || !session.is_stored {
+        session.client = body;
+    }
+    match auth.get("type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(stage)) => session.check(context, operation, stage, &auth).await?,
+        Some(_) => return Err(ApiError::bad_json("type must be a string")),
+    }
+    Ok(session)
+}
+
+/// Loads a session of this operation.
+async fn load(context: &Context, operation: &Operation, id: &str) -> Result<Session, ApiError> {
+    let session = load_any(context, id).await?;
+    let (row, session) = session.ok_or_else(|| unknown_session(id))?;
+    let user_id = operation.user_id.as_ref().map(|user_id| json!(user_id));
+    let same_user = session.server.get(REQUEST_USER_ID) == user_id.as_ref();
+    if row.uri != operation.uri || row.method != operation.method || !same_user {
+        let message = "Requested operation has changed during the UI authentication session.";
+        return Err(ApiError::forbidden(message));
+    }
+    Ok(session)
+}
+
+fn unknown_session(id: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unknown, format!("Unknown session ID: {id}")).with_status(400)
+}
+
+async fn load_any(context: &Context, id: &str) -> Result<Option<(SessionRow, Session)>, ApiError> {
+    let mut results = Results::new(context.batch(ui_auth_sessions::select(id).to_vec()).await?);
+    let row: Option<SessionRow> = results.first()?;
+    let stages: Vec<StageRow> = results.rows()?;
+    let oldest_ms = context.now_ms().saturating_sub(SESSION_LIFETIME_MS);
+    let Some(row) = row.filter(|row| row.creation_time >= oldest_ms) else { return Ok(None) };
+    let object = |json: &str| serde_json::from_str(json).map_err(ApiError::internal);
+    let mut completed = BTreeMap::new();
+    for stage in stages {
+        let result = serde_json::from_str(&stage.result).map_err(ApiError::internal)?;
+        completed.insert(stage.stage_type, result);
+    }
+    let session = Session {
+        id: row.session_id.clone(),
+        created_ms: row.creation_time,
+        is_stored: true,
+        server: object(&row.serverdict)?,
+        client: object(&row.clientdict)?,
+        completed,
+        new_token: None,
+        failure: None,
+    };
+    Ok(Some((row, session)))
+}
+
+impl Session {
+    fn new(context: &Context, operation: &Operation) -> Self {
+        let mut server = Map::new();
+        if let Some(user_id) = &operation.user_id {
+            server.insert(REQUEST_USER_ID.to_owned(), json!(user_id));
+        }
+        Self {
+            id: context.random_string(24),
+            created_ms: context.now_ms(),
+            is_stored: false,
+            server,
+            client: Map::new(),
+            completed: Completed::new(),
+            new_token: None,
+            failure: None,
+        }
+    }
+
+    /// Whether the operation may go on.
+    pub fn is_complete(&self, operation: &Operation) -> bool {
+        rules::is_complete(&operation.flows, &self.completed)
+    }
+
+    /// Text that the server remembers.
+    pub fn remembered(&self, name: &str) -> Option<&str> {
+        self.server.get(name).and_then(Value::as_str)
+    }
+
+    async fn check(
+        &mut self,
+        context: &Context,
+        operation: &Operation,
+        stage: &str,
+        auth: &Map<String, Value>,
+    ) -> Result<(), ApiError> {
+        if !rules::offers(&operation.flows, stage) {
+            let message = format!("Unknown login type {stage}");
+            return Err(ApiError::new(ErrorCode::Unrecognized, message).with_status(400));
+        }
+        match self.proof(context, stage, auth).await {
+            Ok(proof) => {
+                self.completed.insert(stage.to_owned(), proof);
+            }
+            // What the client can do again is part of the challenge.
+            Err(error)
+                if matches!(error.code(), ErrorCode::Forbidden | ErrorCode::Unauthorized) =>
+            {
+                self.failure = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+        let matches = |proof: &Value| {
+            operation.user_id.as_ref().is_some_and(|user_id| *proof == json!(user_id))
+        };
+        if self.completed.get(rules::PASSWORD).is_some_and(|proof| !matches(proof)) {
+            return Err(ApiError::forbidden("Invalid auth"));
+        }
+        Ok(())
+    }
+
+    /// What a stage has shown.
+    async fn proof(
+        &mut self,
+        context: &Context,
+        stage: &str,
+        auth: &Map<String, Value>,
+    ) -> Result<Value, ApiError> {
+        match stage {
+            rules::PASSWORD => {
+                let user = passwords::prove(context, auth, Purpose::Stage).await?;
+                Ok(json!(user.name))
+            }
+            rules::REGISTRATION_TOKEN => self.show_token(context, auth).await,
+            // Reading the terms, or nothing at all, is shown by saying so.
+            _ => Ok(json!(true)),
+        }
+    }
+
+    async fn show_token(
+        &mut self,
+        context: &Context,
+        auth: &Map<String, Value>,
+    ) -> Result<Value, ApiError> {
+        let token = auth.get("token").and_then(Value::as_str);
+        let token =
+            token.ok_or_else(|| ApiError::missing_param("Registration token is missing"))?;
+        if let Some(held) = self.remembered(rules::REGISTRATION_TOKEN) {
+            return match held == token {
+                true => Ok(json!(token)),
+                false => Err(ApiError::forbidden("Registration token has changed")),
+            };
+        }
+        let statement = registration_tokens::select_usable(token, context.now_ms());
+        let usable: Option<Value> = context.batch(vec![statement]).await?[0].first()?;
+        usable.ok_or_else(invalid_token)?;
+        self.new_token = Some(token.to_owned());
+        Ok(json!(token))
+    }
+
+    /// Stores the session and asks for what is missing.
+    pub async fn challenge(mut self, context: &Context, operation: &Operation) -> ApiError {
+        let mut statements = Vec::new();
+        if let Some(token) = self.new_token.take() {
+            statements.extend(registration_tokens::hold(&token, context.now_ms()));
+            self.server.insert(rules::REGISTRATION_TOKEN.to_owned(), json!(token));
+        }
+        statements.extend(self.store(operation));
+        statements.push(ui_auth_sessions::insert_address(
+            &self.id,
+            &operation.address,
+            &operation.user_agent,
+        ));
+        match context.batch(statements).await {
+            Ok(_) => {}
+            Err(DatabaseError::Fenced) => return invalid_token(),
+            Err(error) => return error.into(),
+        }
+        let body = rules::challenge(&self.id, &operation.flows, &operation.params, &self.completed);
+        let failure = self.failure.map(|error| (error.code(), error.message().to_owned()));
+        ApiError::authentication_required(body, failure)
+    }
+
+    /// The statements that end a registration: the token is used up, and a session that the
+    /// client may come back to remembers the user. Abort the batch if the token is used up.
+    pub fn finish_registration(
+        &mut self,
+        operation: &Operation,
+        user_id: &OwnedUserId,
+        now_ms: u64,
+    ) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        if let Some(token) = self.new_token.take() {
+            statements.extend(registration_tokens::complete(&token, now_ms));
+        } else if let Some(token) = self.remembered(rules::REGISTRATION_TOKEN) {
+            statements.push(registration_tokens::complete_held(token));
+        }
+        if self.is_stored {
+            // The token's use is no longer held by the session.
+            if let Some(proof) = self.completed.get_mut(rules::REGISTRATION_TOKEN) {
+                *proof = json!(true);
+            }
+            self.server.insert(REGISTERED_USER_ID.to_owned(), json!(user_id));
+            self.server.remove(PASSWORD_HASH);
+            statements.extend(self.store(operation));
+        }
+        statements
+    }
+
+    fn store(&self, operation: &Operation) -> Vec<Statement> {
+        let row = SessionRow {
+            session_id: self.id.clone(),
+            creation_time: self.created_ms,
+            serverdict: Value::Object(self.server.clone()).to_string(),
+            clientdict: Value::Object(self.client.clone()).to_string(),
+            uri: operation.uri.clone(),
+            method: operation.method.clone(),
+            description: operation.description.to_owned(),
+        };
+        ui_auth_sessions::upsert(&row, &self.completed)
+    }
+}
+
+/// Of a registration token that does not exist, has expired, or is used up.
+pub fn invalid_token() -> ApiError {
+    ApiError::new(ErrorCode::Unauthorized, "Invalid registration token")
+}

@@ -1,0 +1,170 @@
+//! Logging in and out: Client-Server API, "Login", "Refreshing access tokens", "Logout".
+
+use http::Method;
+use myelin_protocol::token::is_refresh_token;
+use myelin_protocol::user_interactive::PASSWORD;
+use ruma::api::client::session::get_login_types::v3 as login_types;
+use ruma::api::client::session::{logout, logout_all, refresh_token};
+use serde_json::{Map, Value, json};
+
+use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, public, raw};
+use crate::accounts::passwords::Purpose;
+use crate::accounts::session::SessionRequest;
+use crate::accounts::{limits, passwords, session};
+use crate::context::Context;
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::access_tokens::{self, RefreshTokenRow};
+use crate::storage::database::{DatabaseError, Statement};
+use crate::storage::devices::{self, Selection};
+use crate::storage::users::UserRow;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        public(list_flows),
+        raw(
+            Method::POST,
+            &[
+                "/_matrix/client/v3/login",
+                "/_matrix/client/r0/login",
+                "/_matrix/client/api/v1/login",
+            ],
+            log_in,
+        ),
+        public(refresh),
+        authenticated(log_out),
+        authenticated(log_out_everywhere),
+    ]
+}
+
+/// `GET /_matrix/client/v3/login`
+async fn list_flows(
+    _context: Context,
+    _request: login_types::Request,
+) -> Result<login_types::Response, ApiError> {
+    let password = login_types::LoginType::Password(login_types::PasswordLoginType::new());
+    Ok(login_types::Response::new(vec![password]))
+}
+
+/// `POST /_matrix/client/v3/login`
+async fn log_in(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let context = &access.context;
+    let body = endpoint::object(incoming.json()?)?;
+    match body.get("type") {
+        Some(Value::String(kind)) if kind == PASSWORD => {}
+        Some(Value::String(kind)) => {
+            let message = format!("Unknown login type {kind}");
+            return Err(ApiError::new(ErrorCode::Unknown, message).with_status(400));
+        }
+        Some(_) => return Err(ApiError::invalid_param("Bad parameter: type")),
+        None => return Err(ApiError::missing_param("type is missing")),
+    }
+    let request = SessionRequest::read(&body)?;
+    limits::count(context, &access.address, limits::LOGIN).await?;
+    let user = passwords::prove(context, &body, Purpose::Login).await?;
+    may_have_sessions(&user)?;
+    let session = session::open(context, &user.name, &request)?;
+    context.batch(session.statements).await.map_err(session::commit_error)?;
+    let mut answer = Map::new();
+    answer.insert("user_id".to_owned(), json!(user.name));
+    answer.insert("home_server".to_owned(), json!(context.server_name()));
+    answer.insert("device_id".to_owned(), json!(session.device_id));
+    session.tokens.write_to(&mut answer);
+    let base_url = &context.config.public_baseurl;
+    if !base_url.is_empty() {
+        let well_known = json!({ "m.homeserver": { "base_url": base_url } });
+        answer.insert("well_known".to_owned(), well_known);
+    }
+    json(&answer)
+}
+
+fn may_have_sessions(user: &UserRow) -> Result<(), ApiError> {
+    if user.deactivated {
+        let message = "This account has been deactivated";
+        return Err(ApiError::new(ErrorCode::UserDeactivated, message));
+    }
+    if user.locked {
+        return Err(ApiError::user_locked());
+    }
+    Ok(())
+}
+
+/// `POST /_matrix/client/v3/refresh`
+async fn refresh(
+    context: Context,
+    request: refresh_token::v3::Request,
+) -> Result<refresh_token::v3::Response, ApiError> {
+    let unknown = || ApiError::unknown_token(false);
+    if !is_refresh_token(&request.refresh_token) {
+        return Err(unknown());
+    }
+    let statement = access_tokens::select_refresh(&request.refresh_token);
+    let row: Option<RefreshTokenRow> = context.batch(vec![statement]).await?[0].first()?;
+    let row = row.ok_or_else(unknown)?;
+    may_be_refreshed(&row, context.now_ms())?;
+    let session_end_ms = row.ultimate_session_expiry_ts;
+    let (tokens, mut statements) =
+        session::make_tokens(&context, &row.user_id, &row.device_id, Some(session_end_ms))?;
+    statements.extend(access_tokens::replace_refresh(&row));
+    match context.batch(statements).await {
+        Ok(_) => {}
+        // Another request with the same token was faster.
+        Err(DatabaseError::Fenced) => return Err(not_valid_anymore()),
+        Err(error) => return Err(error.into()),
+    }
+    let mut response = refresh_token::v3::Response::new(tokens.access_token);
+    response.refresh_token = tokens.refresh_token;
+    response.expires_in_ms = tokens.expires_in_ms.map(std::time::Duration::from_millis);
+    Ok(response)
+}
+
+fn not_valid_anymore() -> ApiError {
+    ApiError::forbidden("refresh token isn't valid anymore")
+}
+
+fn may_be_refreshed(row: &RefreshTokenRow, now_ms: u64) -> Result<(), ApiError> {
+    if row.next_token_is_used {
+        return Err(not_valid_anymore());
+    }
+    if row.expiry_ts.is_some_and(|expiry_ms| expiry_ms < now_ms) {
+        return Err(ApiError::forbidden("The supplied refresh token has expired"));
+    }
+    if row.ultimate_session_expiry_ts.is_some_and(|end_ms| end_ms < now_ms) {
+        let message = "The session has expired and can no longer be refreshed";
+        return Err(ApiError::forbidden(message));
+    }
+    if row.deactivated {
+        let message = "This account has been deactivated";
+        return Err(ApiError::new(ErrorCode::UserDeactivated, message));
+    }
+    if row.locked {
+        return Err(ApiError::user_locked());
+    }
+    Ok(())
+}
+
+/// `POST /_matrix/client/v3/logout`
+async fn log_out(
+    caller: Caller,
+    _request: logout::v3::Request,
+) -> Result<logout::v3::Response, ApiError> {
+    let mut statements: Vec<Statement> = Vec::new();
+    if let Some(device_id) = &caller.device_id {
+        let selection = Selection::Only(std::slice::from_ref(device_id));
+        statements.extend(devices::delete(&caller.user_id, selection, caller.context.now_ms()));
+    }
+    statements.extend(access_tokens::delete(caller.token_id));
+    caller.context.batch(statements).await?;
+    Ok(logout::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/logout/all`
+async fn log_out_everywhere(
+    caller: Caller,
+    _request: logout_all::v3::Request,
+) -> Result<logout_all::v3::Response, ApiError> {
+    let now_ms = caller.context.now_ms();
+    let mut statements = devices::delete(&caller.user_id, Selection::AllBut(None), now_ms);
+    statements.extend(access_tokens::delete_all_but(&caller.user_id, None));
+    caller.context.batch(statements).await?;
+    Ok(logout_all::v3::Response::new())
+}
