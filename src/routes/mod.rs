@@ -7,14 +7,17 @@ mod endpoint;
 mod filters;
 mod login;
 mod meta;
+mod notifications;
 mod openid;
 mod presence;
 mod profile;
 mod push_rules;
 mod receipts;
 mod register;
+mod room_keys;
 mod tags;
 mod third_party;
+mod threepids;
 mod typing;
 mod voip;
 
@@ -32,13 +35,16 @@ pub fn table() -> Vec<Route> {
         account::routes(),
         account_data::routes(),
         filters::routes(),
+        notifications::routes(),
         openid::routes(),
         presence::routes(),
         profile::routes(),
         push_rules::routes(),
         receipts::routes(),
+        room_keys::routes(),
         tags::routes(),
         third_party::routes(),
+        threepids::routes(),
         typing::routes(),
         voip::routes(),
     ]
