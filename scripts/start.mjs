@@ -8,7 +8,7 @@ import { helpText, readSettings } from "./server/settings.mjs";
 async function announce(server) {
   const link = await server.setupLink();
   console.log(`\nMyelin serves Matrix at ${server.urls[0]}\n`);
-  console.log("  Client          any Matrix client: choose \"other homeserver\" and enter that address");
+  console.log("  Client          any Matrix client: choose another homeserver, enter that address");
   if (link) console.log(`  First account   ${link}`);
   console.log("  More accounts   npm start -- --var REGISTRATION=open lets everyone register");
   console.log("  End             Ctrl-C; everything is kept\n");

@@ -48,7 +48,7 @@ function hasStandardLibrary(rustc) {
   );
 }
 
-/** Installs `crate` in the version that Cargo.lock has of `lockedAs`; returns the program's path. */
+/** Installs `crate` in Cargo.lock's version of `lockedAs`; returns the path of `program`. */
 async function ensureCargoTool(crate, program, lockedAs) {
   const version = lockedVersion(lockedAs);
   const folder = path.join(cacheFolder(), `${program}-${version}`);

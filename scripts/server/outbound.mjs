@@ -41,7 +41,8 @@ async function forward(request, agent) {
     });
     return toResponse(answer);
   } catch (error) {
-    return new Response(`${error.code ?? error.name}: ${error.message}`, { status: statusOf(error) });
+    const reason = `${error.code ?? error.name}: ${error.message}`;
+    return new Response(reason, { status: statusOf(error) });
   }
 }
 

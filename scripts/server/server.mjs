@@ -64,7 +64,9 @@ export async function startServer(given, onExit) {
 function workerVars(config, settings, setupToken) {
   const known = new Set([...Object.keys(config.vars), ...secretNames]);
   const unknown = Object.keys(settings.vars).filter((name) => !known.has(name));
-  if (unknown.length > 0) throw new Complaint(`wrangler.toml has no variable ${unknown.join(", ")}.`);
+  if (unknown.length > 0) {
+    throw new Complaint(`wrangler.toml has no variable ${unknown.join(", ")}.`);
+  }
   const base = settings.listeners.find(({ scheme }) => scheme === "http") ?? settings.listeners[0];
   const vars = {
     ...config.vars,

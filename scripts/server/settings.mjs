@@ -87,7 +87,8 @@ function readPair(flag, entry) {
 function readListener(text) {
   const found = /^(https?):\/\/(\[[0-9a-fA-F:]+\]|[^:/[\]]+):(\d{1,5})\/?$/.exec(text);
   if (!found || Number(found[3]) > 65535) {
-    throw new Complaint(`--listen ${text}: http://ADDRESS:PORT or https://ADDRESS:PORT is expected.`);
+    const form = "http://ADDRESS:PORT or https://ADDRESS:PORT";
+    throw new Complaint(`--listen ${text}: ${form} is expected.`);
   }
   return { scheme: found[1], host: found[2].replace(/^\[|\]$/g, ""), port: Number(found[3]) };
 }

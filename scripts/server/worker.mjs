@@ -12,7 +12,7 @@ export function readConfiguration() {
   return parse(fs.readFileSync(path.join(root, "wrangler.toml"), "utf8"));
 }
 
-/** The whole server for `new Miniflare()`; `vars` are the final values of the Worker's variables. */
+/** The whole server for `new Miniflare()`; `vars` are the Worker's variables, complete. */
 export function miniflareOptions(config, settings, vars) {
   return {
     name: config.name,

@@ -11,7 +11,12 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "
 const serveScript = path.join(root, "scripts/serve.mjs");
 
 /** What tests want of a server unless they say otherwise. */
-const testVars = { REGISTRATION: "open", RATE_LIMITS: "off", BCRYPT_ROUNDS: "4", ALLOW_GUESTS: "true" };
+const testVars = {
+  REGISTRATION: "open",
+  RATE_LIMITS: "off",
+  BCRYPT_ROUNDS: "4",
+  ALLOW_GUESTS: "true",
+};
 
 /** A new folder in memory, where there is one: the disk would dominate every measurement. */
 export function temporaryFolder() {

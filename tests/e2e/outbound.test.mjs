@@ -57,7 +57,7 @@ test("redirects and empty answers arrive as they are", async (t) => {
   assert.equal(nothing.status, 204);
 });
 
-test("a server that cannot be trusted or reached gives the status that Cloudflare gives", async (t) => {
+test("a server that cannot be trusted or reached gives Cloudflare's status", async (t) => {
   const { hostMap } = await startPeer(t);
   const untrusted = await outboundService({ hostMap })(new Request("https://other.test:8448/"));
   assert.equal(untrusted.status, 526);
