@@ -15,6 +15,11 @@ mod push_rules;
 mod receipts;
 mod register;
 mod room_keys;
+mod room_event;
+mod room_members;
+mod room_messages;
+mod room_read;
+mod room_state;
 mod tags;
 mod third_party;
 mod threepids;
@@ -24,7 +29,7 @@ mod voip;
 pub use dispatch::{Answer, dispatch, error_answer};
 pub use endpoint::{Access, Caller, Incoming, Route};
 
-use endpoint::{authenticated, json, public, raw};
+use endpoint::{authenticated, batched, json, public, raw};
 
 /// Every endpoint of this server, in the order of the specification's sections.
 pub fn table() -> Vec<Route> {
@@ -47,6 +52,10 @@ pub fn table() -> Vec<Route> {
         threepids::routes(),
         typing::routes(),
         voip::routes(),
+        room_state::routes(),
+        room_members::routes(),
+        room_messages::routes(),
+        room_event::routes(),
     ]
     .into_iter()
     .flatten()

@@ -21,6 +21,7 @@ pub mod receipts;
 pub mod registration_tokens;
 pub mod room_key_versions;
 pub mod room_log;
+pub mod room_members;
 pub mod room_state_log;
 pub mod room_tags;
 pub mod rooms;

@@ -1,0 +1,104 @@
+//! A page of a room's history. Client-Server API, "Getting events for a room".
+
+use myelin_protocol::filter::{effective_limit, pdu_matches};
+use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
+use ruma::api::Direction as RequestDirection;
+use ruma::api::client::filter::RoomEventFilter;
+use ruma::api::client::message::get_message_events::v3 as messages;
+
+use super::room_read::RoomRead;
+use super::{Access, Route, batched};
+use crate::error::ApiError;
+use crate::serving::{StoredEvent, Timeline, VisibleEvent, timeline};
+use crate::storage::event_pages::{self, Direction, PageQuery};
+use crate::storage::state_groups::{self, StateFilter};
+
+pub fn routes() -> Vec<Route> {
+    vec![batched(get_messages).also("/_matrix/client/api/v1/rooms/{room_id}/messages")]
+}
+
+/// What is given when nobody says how many.
+const LIMIT_DEFAULT: usize = 10;
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/messages`
+async fn get_messages(
+    access: Access,
+    request: messages::Request,
+) -> Result<messages::Response, ApiError> {
+    let direction = match request.dir {
+        RequestDirection::Backward => Direction::Backward,
+        RequestDirection::Forward => Direction::Forward,
+    };
+    let from = request.from.as_deref().map(parse_token).transpose()?;
+    let to = request.to.as_deref().map(parse_token).transpose()?;
+    let limit = effective_limit(Some(request.limit), LIMIT_DEFAULT);
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let (room_id, filter) = (request.room_id.clone(), &request.filter);
+    let page = |reader: &str| {
+        let (room_id, from, to) = (&room_id, from.clone(), to.clone());
+        let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
+        timeline(event_pages::page(&query), reader).to_vec()
+    };
+    let mut read = RoomRead::begin(access, request.room_id, page).await?;
+    read.access()?;
+    let mut timeline = read.timeline()?;
+    timeline.sort_topologically();
+    if direction == Direction::Backward {
+        timeline.events.reverse();
+    }
+    let (start, end) = ends(&timeline, direction, from);
+    let visible = visible_matches(&read, timeline, filter);
+    let mut response = messages::Response::new();
+    response.state = read.format_state(&lazy_members(&read, filter, &visible).await?);
+    response.chunk = read.format_timeline(&visible);
+    response.start = StreamToken::at(start).to_string();
+    response.end = end.map(|end| StreamToken::at(end).to_string());
+    Ok(response)
+}
+
+/// Reads the room's part of a pagination or sync token.
+fn parse_token(token: &str) -> Result<RoomStreamToken, ApiError> {
+    let token: Result<StreamToken, _> = token.parse();
+    Ok(token.map_err(|error| ApiError::invalid_param(error.to_string()))?.room_key)
+}
+
+/// Where the page begins, and where the next one does; no end when there is nothing more.
+fn ends(
+    timeline: &Timeline,
+    direction: Direction,
+    from: Option<RoomStreamToken>,
+) -> (RoomStreamToken, Option<RoomStreamToken>) {
+    let (near, far): (fn(&StoredEvent) -> _, fn(&StoredEvent) -> _) = match direction {
+        Direction::Backward => (StoredEvent::token_after, StoredEvent::token_before),
+        Direction::Forward => (StoredEvent::token_before, StoredEvent::token_after),
+    };
+    let start = from.or_else(|| timeline.events.first().map(near));
+    let start = start.unwrap_or_else(|| RoomStreamToken::historic(0, 0));
+    (start, timeline.events.last().map(far))
+}
+
+/// The database knows wildcards only by what stands before them: the filter has the last word.
+fn visible_matches(
+    read: &RoomRead,
+    timeline: Timeline,
+    filter: &RoomEventFilter,
+) -> Vec<VisibleEvent> {
+    let mut visible = read.visible(timeline);
+    visible.retain(|visible| pdu_matches(filter, &visible.event.pdu));
+    visible
+}
+
+/// The memberships of the senders, where the filter asks for these only, as of the newest event.
+async fn lazy_members(
+    read: &RoomRead,
+    filter: &RoomEventFilter,
+    visible: &[VisibleEvent],
+) -> Result<Vec<StoredEvent>, ApiError> {
+    let newest = visible.iter().max_by_key(|visible| visible.event.topological_ordering);
+    let group = newest.and_then(|visible| visible.event.state_group);
+    let Some(group) = group.filter(|_| !filter.lazy_load_options.is_disabled()) else {
+        return Ok(Vec::new());
+    };
+    let members = StateFilter::members(visible.iter().map(|visible| &visible.event.pdu.sender));
+    read.select_state(state_groups::of_groups(&[group], &members)).await
+}
