@@ -31,5 +31,5 @@ pub mod stream_positions;
 pub mod typing;
 pub mod ui_auth_sessions;
 pub mod user_filters;
-pub mod users;
 pub mod user_threepids;
+pub mod users;
