@@ -3,11 +3,14 @@
 use myelin::storage::database::Statement;
 use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
+use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
+use myelin::storage::room_aliases;
+use myelin::storage::room_members;
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
-use ruma::{OwnedRoomId, owned_event_id, owned_room_id, owned_user_id};
+use ruma::{OwnedRoomId, owned_event_id, owned_room_alias_id, owned_room_id, owned_user_id};
 use rusqlite::Connection;
 
 fn database() -> Connection {
@@ -113,6 +116,35 @@ fn events_and_their_states_are_found_by_index() {
 fn what_a_room_is_for_a_reader_is_found_by_index() {
     let connection = database();
     for statement in [events::readers(&rooms(), "@a:b"), events::ignored_users("@a:b")] {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+}
+
+#[test]
+fn the_directory_is_read_by_index() {
+    let (alias, room_id) = (owned_room_alias_id!("#a:b"), owned_room_id!("!a:b"));
+    let place =
+        |is_forward| Some(ListPlace { is_forward, joined_members: 1, room_id: String::new() });
+    let search = Some("term".to_owned());
+    let all = ListQuery { limit: 9, ..ListQuery::default() };
+    let on = ListQuery { place: place(true), search, room_types: vec![None], ..all.clone() };
+    let back = ListQuery { place: place(false), ..on.clone() };
+    let connection = database();
+    let statements = [
+        room_aliases::select(&alias),
+        room_aliases::select_of_room(&room_id),
+        room_aliases::select_servers(&alias),
+        room_aliases::select_listed(&room_id),
+        room_aliases::update_listed(&room_id, true),
+        public_rooms::select(&all),
+        public_rooms::select(&on),
+        public_rooms::select(&back),
+        public_rooms::count(),
+        room_members::select_joined(&room_id),
+        room_members::select_rooms_of("@a:b"),
+    ];
+    let delete = room_aliases::delete(&alias);
+    for statement in statements.into_iter().chain(delete) {
         assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
     }
 }

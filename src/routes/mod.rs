@@ -2,6 +2,7 @@
 
 mod account;
 mod account_data;
+mod directory;
 mod dispatch;
 mod endpoint;
 mod filters;
@@ -11,11 +12,12 @@ mod notifications;
 mod openid;
 mod presence;
 mod profile;
+mod public_rooms;
 mod push_rules;
 mod receipts;
 mod register;
-mod room_keys;
 mod room_event;
+mod room_keys;
 mod room_members;
 mod room_messages;
 mod room_read;
@@ -56,6 +58,8 @@ pub fn table() -> Vec<Route> {
         room_members::routes(),
         room_messages::routes(),
         room_event::routes(),
+        directory::routes(),
+        public_rooms::routes(),
     ]
     .into_iter()
     .flatten()
