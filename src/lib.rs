@@ -8,6 +8,7 @@
 //! - `storage`: all SQL; one file a family of Synapse's tables.
 //! - `protocol` (a crate of its own): Matrix as values and functions.
 //! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
+//! - `sweep`: what is done from time to time.
 //! - `context`, `config`, `error`: what everything shares.
 
 mod accounts;
@@ -21,3 +22,4 @@ mod log;
 pub mod routes;
 pub mod serving;
 pub mod storage;
+pub mod sweep;

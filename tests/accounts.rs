@@ -101,3 +101,213 @@ fn a_registration_on_a_session_remembers_what_was_sent_first_and_is_idempotent()
     let stored = server.rows("SELECT clientdict, serverdict FROM ui_auth_sessions");
     assert!(!json!(stored).to_string().contains(PASSWORD));
 }
+
+/// The body of a request that proves who one is at once.
+fn with_password(user: &str, password: &str, mut body: Value) -> Value {
+    body["auth"] = login_body(user, password);
+    body
+}
+
+#[test]
+fn devices_are_listed_renamed_and_removed_with_a_password() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let mut body = login_body("alice", PASSWORD);
+    body["device_id"] = json!("PHONE");
+    body["initial_device_display_name"] = json!("my phone");
+    let phone = account(&server.post("", LOGIN, body).ok());
+    let path = "/_matrix/client/v3/devices/PHONE";
+    assert_eq!(server.get(&alice, path).ok()["display_name"], "my phone");
+    server.put(&alice, path, json!({ "display_name": "old phone" })).ok();
+    let devices = server.get(&alice, "/_matrix/client/v3/devices").ok();
+    let names: Vec<&str> = devices["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|device| device["display_name"].as_str())
+        .collect();
+    assert_eq!(names, ["old phone"]);
+    for method in ["GET", "PUT"] {
+        let unknown = "/_matrix/client/v3/devices/unknown";
+        server.call(method, &alice, unknown, json!({})).error(404, "M_NOT_FOUND");
+    }
+    let challenge = server.delete(&alice, path, Value::Null);
+    assert_eq!(challenge.status, 401);
+    assert_eq!(challenge.body["flows"], json!([{ "stages": ["m.login.password"] }]));
+    let wrong = server.delete(&alice, path, with_password("alice", "cashewnuts", json!({})));
+    let wrong = wrong.error(401, "M_FORBIDDEN");
+    assert!(wrong["session"].is_string() && wrong["completed"] == json!([]));
+    server.get(&phone, WHOAMI).ok();
+    server.delete(&alice, path, with_password("alice", PASSWORD, json!({}))).ok();
+    server.get(&phone, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    server.get(&alice, path).error(404, "M_NOT_FOUND");
+}
+
+#[test]
+fn somebody_elses_password_proves_nothing() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    server.register("eve");
+    let path = format!("/_matrix/client/v3/devices/{}", alice.device_id);
+    let body = with_password("eve", PASSWORD, json!({}));
+    server.delete(&alice, &path, body).error(403, "M_FORBIDDEN");
+    server.get(&alice, WHOAMI).ok();
+}
+
+#[test]
+fn a_session_of_one_operation_is_none_of_another() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let eve = server.register("eve");
+    let path = "/_matrix/client/v3/delete_devices";
+    let challenge = server.post(&alice, path, json!({ "devices": [alice.device_id] }));
+    let mut body = with_password("alice", PASSWORD, json!({}));
+    body["auth"]["session"] = challenge.body["session"].clone();
+    let other = "/_matrix/client/v3/account/deactivate";
+    server.post(&alice, other, body.clone()).error(403, "M_FORBIDDEN");
+    server.post(&eve, path, body.clone()).error(403, "M_FORBIDDEN");
+    let mut unknown = body.clone();
+    unknown["auth"]["session"] = json!("unknown");
+    server.post(&alice, path, unknown).error(400, "M_UNKNOWN");
+    // The devices are those that were sent first.
+    server.post(&alice, path, body).ok();
+    server.get(&alice, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+}
+
+#[test]
+fn a_new_password_replaces_the_old_one_and_ends_other_sessions_unless_told_not_to() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let other = server.login("alice");
+    let path = "/_matrix/client/v3/account/password";
+    let keep = json!({ "new_password": "second", "logout_devices": false });
+    server.post(&alice, path, with_password("alice", PASSWORD, keep)).ok();
+    server.get(&other, WHOAMI).ok();
+    server.post("", LOGIN, login_body("alice", PASSWORD)).error(403, "M_FORBIDDEN");
+    let third = json!({ "new_password": "third" });
+    server.post(&alice, path, with_password("alice", "second", third)).ok();
+    server.get(&other, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    server.get(&alice, WHOAMI).ok();
+    server.post("", LOGIN, login_body("alice", "third")).ok();
+    let stored = server.rows("SELECT clientdict, serverdict FROM ui_auth_sessions");
+    assert!(!json!(stored).to_string().contains("\"third\""));
+}
+
+#[test]
+fn a_new_password_need_not_be_sent_again_on_a_session() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let path = "/_matrix/client/v3/account/password";
+    let challenge = server.post(&alice, path, json!({ "new_password": "second" }));
+    let mut body = with_password("alice", PASSWORD, json!({}));
+    body["auth"]["session"] = challenge.body["session"].clone();
+    server.post(&alice, path, body).ok();
+    server.post("", LOGIN, login_body("alice", "second")).ok();
+}
+
+#[test]
+fn a_deactivated_account_is_gone_for_good() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let path = "/_matrix/client/v3/account/deactivate";
+    let wrong = server.post(&alice, path, with_password("alice", "wrong", json!({})));
+    wrong.error(401, "M_FORBIDDEN");
+    let body = with_password("alice", PASSWORD, json!({ "erase": true }));
+    assert_eq!(server.post(&alice, path, body).ok()["id_server_unbind_result"], "success");
+    server.get(&alice, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    server.post("", LOGIN, login_body("alice", PASSWORD)).error(403, "M_FORBIDDEN");
+    let available = "/_matrix/client/v3/register/available?username=alice";
+    server.get("", available).error(400, "M_USER_IN_USE");
+    assert!(server.rows("SELECT * FROM users_pending_deactivation").is_empty());
+    assert!(server.rows("SELECT * FROM profiles").is_empty());
+    assert_eq!(server.rows("SELECT user_id FROM erased_users").len(), 1);
+}
+
+/// Logs in with a refresh token.
+fn refreshable(server: &Server, user: &str) -> Value {
+    let mut body = login_body(user, PASSWORD);
+    body["refresh_token"] = json!(true);
+    server.post("", LOGIN, body).ok()
+}
+
+#[test]
+fn refresh_tokens_rotate_and_the_old_one_ends_with_the_first_use_of_the_new() {
+    const REFRESH: &str = "/_matrix/client/v3/refresh";
+    let server = Server::new();
+    server.register("alice");
+    let login = refreshable(&server, "alice");
+    assert_eq!(login["expires_in_ms"], 300_000);
+    let first = json!({ "refresh_token": login["refresh_token"] });
+    server.platform.advance(300_001);
+    let expired = server.get(account(&login), WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    assert_eq!(expired["soft_logout"], true);
+    let lost = server.post("", REFRESH, first.clone()).ok();
+    // The answer was lost: the client asks again, and what it was to get is void.
+    let second = server.post("", REFRESH, first.clone()).ok();
+    server.get(account(&lost), WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    let lost = json!({ "refresh_token": lost["refresh_token"] });
+    server.post("", REFRESH, lost).error(401, "M_UNKNOWN_TOKEN");
+    server.get(account(&second), WHOAMI).ok();
+    server.post("", REFRESH, first.clone()).error(403, "M_FORBIDDEN");
+    let next = json!({ "refresh_token": second["refresh_token"] });
+    let third = server.post("", REFRESH, next).ok();
+    assert!(third["refresh_token"].as_str().unwrap().starts_with("syr_"));
+    // Only the last two are kept.
+    assert_eq!(server.rows("SELECT id FROM refresh_tokens").len(), 2);
+    server.post("", REFRESH, first).error(401, "M_UNKNOWN_TOKEN");
+    server.post("", REFRESH, json!({ "refresh_token": "x" })).error(401, "M_UNKNOWN_TOKEN");
+}
+
+#[test]
+fn two_refreshes_at_once_leave_one_session() {
+    const REFRESH: &str = "/_matrix/client/v3/refresh";
+    let server = Server::new();
+    server.register("alice");
+    let body = json!({ "refresh_token": refreshable(&server, "alice")["refresh_token"] });
+    let first = server.request("POST", "", REFRESH, &body);
+    let second = server.request("POST", "", REFRESH, &body);
+    let (first, second) = server.run(async { futures_util::join!(first, second) });
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403]);
+}
+
+#[test]
+fn a_device_that_logs_in_again_keeps_its_name_and_loses_its_token() {
+    let server = Server::new();
+    server.register("alice");
+    let mut body = login_body("alice", PASSWORD);
+    body["device_id"] = json!("PHONE");
+    body["initial_device_display_name"] = json!("first");
+    let first = account(&server.post("", LOGIN, body.clone()).ok());
+    body["initial_device_display_name"] = json!("second");
+    let second = account(&server.post("", LOGIN, body).ok());
+    assert_eq!(first.device_id, second.device_id);
+    server.get(&first, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    let device = server.get(&second, "/_matrix/client/v3/devices/PHONE").ok();
+    assert_eq!(device["display_name"], "first");
+    let changes = server.rows("SELECT stream_id, device_id FROM device_lists_stream");
+    assert_eq!(changes.len(), 2, "{changes:?}");
+}
+
+#[test]
+fn users_are_seen_once_in_two_minutes() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let reply = server.get(&alice, WHOAMI);
+    assert_eq!(reply.cost.round_trips.get(), 1);
+    let seen = || server.rows("SELECT last_seen, ip, user_agent FROM user_ips");
+    let first = seen();
+    assert_eq!(first[0]["ip"], "192.0.2.1");
+    server.platform.advance(60_000);
+    server.get(&alice, WHOAMI).ok();
+    assert_eq!(seen(), first);
+    server.platform.advance(60_000);
+    server.get(&alice, WHOAMI).ok();
+    assert_eq!(seen().len(), 1);
+    assert_ne!(seen(), first);
+    let device = format!("/_matrix/client/v3/devices/{}", alice.device_id);
+    let device = server.get(&alice, &device).ok();
+    assert_eq!(device["last_seen_ts"], seen()[0]["last_seen"]);
+    assert_eq!(device["last_seen_ip"], "192.0.2.1");
+}

@@ -8,13 +8,22 @@ const addressHeader = "CF-Connecting-IP";
 export default class Front extends Worker {
   async fetch(request) {
     const { pathname } = new URL(request.url);
-    if (!this.env.WORKER_FIRST.some((pattern) => pathname.startsWith(pattern.slice(0, -1)))) {
+    if (!isWorkerFirst(this.env.WORKER_FIRST, pathname)) {
       const page = await this.env.PAGES.fetch(new Request(request.url, { redirect: "manual" }));
       if (page.status !== 404) return page;
     }
     return super.fetch(withAddress(request));
   }
 }
+
+/** Patterns end with a star; one that begins with ! takes paths out again. */
+function isWorkerFirst(patterns, pathname) {
+  const matches = (pattern) => pathname.startsWith(pattern.slice(0, -1));
+  const [excluded, included] = [patterns.filter(isNegative), patterns.filter((p) => !isNegative(p))];
+  return included.some(matches) && !excluded.some((pattern) => matches(pattern.slice(1)));
+}
+
+const isNegative = (pattern) => pattern.startsWith("!");
 
 /** workerd does not tell who called: a proxy in front, or a test, names the address. */
 function withAddress(request) {

@@ -1,8 +1,11 @@
 //! What the endpoints of accounts share: proving a password, opening a session on a device,
-//! making a user, user-interactive authentication, limits.
+//! making and ending a user, user-interactive authentication, limits.
 
+pub mod deactivation;
+pub mod last_seen;
 pub mod limits;
 pub mod new_user;
 pub mod passwords;
 pub mod session;
+pub mod shared_secret;
 pub mod user_interactive;

@@ -71,7 +71,7 @@ pub async fn create(
     user: &NewUser,
     session: Option<&SessionRequest>,
     also: Vec<Statement>,
-    fenced: ApiError,
+    fenced: impl FnOnce() -> ApiError,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut statements = also;
     statements.extend(users::insert(user, context.now_ms()));
@@ -87,7 +87,7 @@ pub async fn create(
     match context.batch(statements).await {
         Ok(_) => Ok(answer),
         Err(DatabaseError::Constraint(_)) => Err(in_use()),
-        Err(DatabaseError::Fenced) => Err(fenced),
+        Err(DatabaseError::Fenced) => Err(fenced()),
         Err(other) => Err(other.into()),
     }
 }

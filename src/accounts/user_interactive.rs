@@ -158,6 +158,24 @@ impl Session {
         self.server.get(name).and_then(Value::as_str)
     }
 
+    /// Keeps the hash of the password that was chosen, which the client need not send again.
+    ///
+    /// # Errors
+    /// If the guard of that name cannot be reached.
+    pub async fn remember_password(
+        &mut self,
+        context: &Context,
+        guard: &str,
+        password: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let Some(password) = password else { return Ok(()) };
+        if self.remembered(PASSWORD_HASH).is_none() {
+            let hash = passwords::hash(context, guard, password).await?;
+            self.server.insert(PASSWORD_HASH.to_owned(), json!(hash));
+        }
+        Ok(())
+    }
+
     async fn check(
         &mut self,
         context: &Context,

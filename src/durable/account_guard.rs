@@ -20,11 +20,16 @@ const FAILED_ATTEMPTS_BURST: f64 = 3.0;
 const LOGINS_PER_SECOND: f64 = 0.003;
 const LOGINS_BURST: f64 = 5.0;
 
+/// Buckets that are kept without looking for full ones.
+const BUCKETS_MAX: usize = 1000;
+
 /// What an account or an address has left of one limit.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     tokens: f64,
     filled_at_ms: u64,
+    /// From then on it is as if there were no bucket.
+    full_at_ms: u64,
 }
 
 /// The limits of one account or address.
@@ -81,8 +86,14 @@ impl AccountGuard {
     /// Takes one token.
     fn take(&self, action: &str, per_second: f64, burst: f64, now_ms: u64) -> Result<(), ApiError> {
         let tokens = self.look(action, per_second, burst, now_ms)?;
-        let bucket = Bucket { tokens: tokens - 1.0, filled_at_ms: now_ms };
-        self.buckets.borrow_mut().insert(action.to_owned(), bucket);
+        let until_full_ms = ((burst - tokens + 1.0) / per_second * 1000.0).ceil() as u64;
+        let full_at_ms = now_ms.saturating_add(until_full_ms);
+        let bucket = Bucket { tokens: tokens - 1.0, filled_at_ms: now_ms, full_at_ms };
+        let mut buckets = self.buckets.borrow_mut();
+        if buckets.len() >= BUCKETS_MAX {
+            buckets.retain(|_, bucket| bucket.full_at_ms > now_ms);
+        }
+        buckets.insert(action.to_owned(), bucket);
         Ok(())
     }
 

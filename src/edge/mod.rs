@@ -8,7 +8,7 @@ mod waiter;
 
 use std::rc::Rc;
 
-use worker::{Env, Request, Response, event};
+use worker::{Env, Request, Response, ScheduleContext, ScheduledEvent, event};
 
 use crate::routes;
 use platform::{EdgePlatform, Spawner};
@@ -25,6 +25,16 @@ async fn fetch(request: Request, env: Env, context: worker::Context) -> worker::
         Err(error) => routes::error_answer(&error),
     };
     response(answer)
+}
+
+/// The cron trigger.
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
+    let spawner = Spawner::Schedule(Rc::new(context));
+    match EdgePlatform::context(&env, spawner) {
+        Ok(context) => crate::sweep::run(&context).await,
+        Err(error) => crate::log::error(&format!("the sweep did not start: {error}")),
+    }
 }
 
 /// Reads a request with its body.

@@ -27,6 +27,7 @@ use crate::storage::database::{DatabaseError, QueryResult, Statement};
 #[derive(Clone)]
 pub enum Spawner {
     Worker(Rc<worker::Context>),
+    Schedule(Rc<worker::ScheduleContext>),
     Object(Rc<worker::State>),
 }
 
@@ -161,6 +162,7 @@ impl Platform for EdgePlatform {
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
         match &self.spawner {
             Spawner::Worker(context) => context.wait_until(future),
+            Spawner::Schedule(context) => context.wait_until(future),
             Spawner::Object(state) => state.wait_until(future),
         }
     }

@@ -12,6 +12,7 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::accounts::last_seen;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::access_tokens::{self, TokenRow};
@@ -187,6 +188,8 @@ impl Access {
         if row.is_locked {
             return Err(ApiError::user_locked());
         }
+        let token = self.token.as_deref().unwrap_or_default();
+        last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
         Ok(Caller {
             user_id: row.user_id,
             device_id: row.device_id,

@@ -1,13 +1,37 @@
-//! What a server says about itself before anyone has logged in.
+//! What a server says about itself: versions, capabilities, and where it is found.
 
+use http::Method;
+use myelin_protocol::room_version;
+use ruma::RoomVersionId;
 use ruma::api::client::discovery::get_supported_versions as versions;
+use serde_json::{Map, Value, json};
 
-use super::{Route, public};
+use super::{Access, Answer, Incoming, Route, json, public, raw};
 use crate::context::Context;
 use crate::error::ApiError;
 
+/// The specification's versions that clients may rely on: those whose endpoints are here, in the
+/// forms that they had then.
+const VERSIONS: &[&str] = &[
+    "r0.0.1", "r0.1.0", "r0.2.0", "r0.3.0", "r0.4.0", "r0.5.0", "r0.6.0", "r0.6.1", "v1.1", "v1.2",
+    "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12",
+];
+
+/// What works before it is in a version above. Nothing is announced that has no test.
+const UNSTABLE_FEATURES: &[&str] = &[];
+
 pub fn routes() -> Vec<Route> {
-    vec![public(list_versions)]
+    vec![
+        public(list_versions),
+        raw(
+            Method::GET,
+            &["/_matrix/client/v3/capabilities", "/_matrix/client/r0/capabilities"],
+            list_capabilities,
+        ),
+        raw(Method::GET, &["/.well-known/matrix/client"], point_clients),
+        raw(Method::GET, &["/.well-known/matrix/server"], point_servers),
+        raw(Method::GET, &["/.well-known/matrix/support"], name_support),
+    ]
 }
 
 /// `GET /_matrix/client/versions`
@@ -15,5 +39,79 @@ async fn list_versions(
     _context: Context,
     _request: versions::Request,
 ) -> Result<versions::Response, ApiError> {
-    Ok(versions::Response::new(vec!["v1.1".to_owned()]))
+    let mut response =
+        versions::Response::new(VERSIONS.iter().map(|version| (*version).to_owned()).collect());
+    response.unstable_features =
+        UNSTABLE_FEATURES.iter().map(|feature| ((*feature).to_owned(), true)).collect();
+    Ok(response)
+}
+
+/// `GET /_matrix/client/v3/capabilities`
+async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer, ApiError> {
+    let caller = access.authenticate().await?;
+    let available: Map<String, Value> =
+        room_version::SUPPORTED.iter().map(|v| (v.to_string(), json!("stable"))).collect();
+    let default: &RoomVersionId = &caller.context.config.default_room_version;
+    let is_enabled = |enabled: bool| json!({ "enabled": enabled });
+    json(&json!({
+        "capabilities": {
+            "m.room_versions": { "default": default, "available": available },
+            "m.change_password": is_enabled(true),
+            "m.set_displayname": is_enabled(true),
+            "m.set_avatar_url": is_enabled(true),
+            "m.3pid_changes": is_enabled(false),
+            "m.get_login_token": is_enabled(false),
+        }
+    }))
+}
+
+/// The server's own address as its configuration has it, else as the request has it.
+fn base_url(context: &Context, incoming: &Incoming) -> Result<url::Url, ApiError> {
+    let configured = &context.config.public_baseurl;
+    if !configured.is_empty() {
+        return url::Url::parse(configured).map_err(ApiError::internal);
+    }
+    let host = incoming.header("host").unwrap_or(context.server_name().as_str());
+    let is_loopback = host.starts_with("127.") || host.starts_with("localhost");
+    let default = if is_loopback { "http" } else { "https" };
+    let scheme = incoming.header("x-forwarded-proto").unwrap_or(default);
+    let message = "The request's Host is not valid";
+    url::Url::parse(&format!("{scheme}://{host}")).map_err(|_| ApiError::invalid_param(message))
+}
+
+/// `GET /.well-known/matrix/client`
+async fn point_clients(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let base_url = base_url(&access.context, &incoming)?;
+    json(&json!({ "m.homeserver": { "base_url": base_url.as_str().trim_end_matches('/') } }))
+}
+
+/// `GET /.well-known/matrix/server`. The platform takes requests on port 443 and not on 8448,
+/// which other servers would try without a port.
+async fn point_servers(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let base_url = base_url(&access.context, &incoming)?;
+    let host = base_url.host_str().unwrap_or(access.context.server_name().host());
+    json(&json!({ "m.server": format!("{host}:443") }))
+}
+
+/// `GET /.well-known/matrix/support`
+async fn name_support(access: Access, _incoming: Incoming) -> Result<Answer, ApiError> {
+    let variable = |name| access.context.config.variable(name);
+    let mut contact = Map::new();
+    for (field, name) in [("matrix_id", "SUPPORT_MXID"), ("email_address", "SUPPORT_EMAIL")] {
+        if let Some(value) = variable(name) {
+            contact.insert(field.to_owned(), json!(value));
+        }
+    }
+    let mut answer = Map::new();
+    if !contact.is_empty() {
+        contact.insert("role".to_owned(), json!("m.role.admin"));
+        answer.insert("contacts".to_owned(), json!([contact]));
+    }
+    if let Some(page) = variable("SUPPORT_PAGE") {
+        answer.insert("support_page".to_owned(), json!(page));
+    }
+    if answer.is_empty() {
+        return Err(ApiError::not_found("This server names nobody to turn to"));
+    }
+    json(&answer)
 }

@@ -3,6 +3,8 @@
 mod account;
 mod account_data;
 mod directory;
+mod administration;
+mod devices;
 mod dispatch;
 mod endpoint;
 mod filters;
@@ -26,6 +28,7 @@ mod tags;
 mod third_party;
 mod threepids;
 mod typing;
+mod user_interactive;
 mod voip;
 
 pub use dispatch::{Answer, dispatch, error_answer};
@@ -40,6 +43,8 @@ pub fn table() -> Vec<Route> {
         register::routes(),
         login::routes(),
         account::routes(),
+        devices::routes(),
+        administration::routes(),
         account_data::routes(),
         filters::routes(),
         notifications::routes(),

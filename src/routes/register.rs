@@ -59,22 +59,9 @@ async fn register_guest(access: Access, body: &Map<String, Value>) -> Result<Ans
     let session = SessionRequest::guest(body)?;
     limits::count(context, &access.address, limits::REGISTRATION).await?;
     let user_id = new_user::free_number(context).await?;
-    let user = NewUser { is_guest: true, ..named_after(&user_id) };
-    let answer = new_user::create(context, &user, Some(&session), Vec::new(), aborted()).await?;
+    let user = NewUser { is_guest: true, ..NewUser::named_after(user_id.clone()) };
+    let answer = new_user::create(context, &user, Some(&session), Vec::new(), aborted).await?;
     json(&answer)
-}
-
-/// A user whose first display name is their localpart.
-fn named_after(user_id: &OwnedUserId) -> NewUser {
-    NewUser {
-        user_id: user_id.clone(),
-        password_hash: None,
-        display_name: Some(user_id.localpart().to_owned()),
-        admin: false,
-        is_guest: false,
-        user_type: None,
-        consent_version: None,
-    }
 }
 
 fn aborted() -> ApiError {
@@ -113,7 +100,8 @@ async fn register_user(
         _ => {}
     }
     if !session.is_complete(&operation) {
-        remember_password(&context, &mut session, wanted.as_ref(), password).await?;
+        let guard = guard(wanted.as_ref());
+        session.remember_password(&context, &guard, password).await?;
         return Err(session.challenge(&context, &operation).await);
     }
     match registered {
@@ -164,28 +152,8 @@ fn terms_version(context: &Context) -> &str {
     context.config.variable("REGISTRATION_TERMS_VERSION").unwrap_or("1")
 }
 
-/// Keeps the hash of the password, which the client need not send again.
-async fn remember_password(
-    context: &Context,
-    session: &mut Session,
-    wanted: Option<&OwnedUserId>,
-    password: Option<&str>,
-) -> Result<(), ApiError> {
-    let Some(password) = password else { return Ok(()) };
-    if session.remembered(PASSWORD_HASH).is_none() {
-        let hash = hash(context, wanted, password).await?;
-        session.server.insert(PASSWORD_HASH.to_owned(), json!(hash));
-    }
-    Ok(())
-}
-
-async fn hash(
-    context: &Context,
-    wanted: Option<&OwnedUserId>,
-    password: &str,
-) -> Result<String, ApiError> {
-    let key = wanted.map_or("unnamed".to_owned(), passwords::guard_of);
-    passwords::hash(context, &key, password).await
+fn guard(wanted: Option<&OwnedUserId>) -> String {
+    wanted.map_or("unnamed".to_owned(), passwords::guard_of)
 }
 
 /// Makes the user: the session has passed all stages.
@@ -200,7 +168,7 @@ async fn finish(
     let wanted = wanted.map(|username| new_user::user_id(context, username)).transpose()?;
     let remembered = session.remembered(PASSWORD_HASH).map(str::to_owned);
     let password_hash = match (password, remembered) {
-        (Some(password), _) => hash(context, wanted.as_ref(), password).await?,
+        (Some(password), _) => passwords::hash(context, &guard(wanted.as_ref()), password).await?,
         (None, Some(hash)) => hash,
         (None, None) => return Err(ApiError::missing_param("Missing params: password")),
     };
@@ -212,12 +180,12 @@ async fn finish(
     let user = NewUser {
         password_hash: Some(password_hash),
         consent_version: accepted.then(|| terms_version(context).to_owned()),
-        ..named_after(&user_id)
+        ..NewUser::named_after(user_id.clone())
     };
     let also = session.finish_registration(operation, &user_id, context.now_ms());
     let request = SessionRequest::read(&session.client)?;
     let request = (!inhibits_login(&session.client)).then_some(&request);
-    json(&new_user::create(context, &user, request, also, invalid_token()).await?)
+    json(&new_user::create(context, &user, request, also, invalid_token).await?)
 }
 
 fn inhibits_login(client: &Map<String, Value>) -> bool {

@@ -24,6 +24,15 @@ pub fn select(user_or_token: &str, room_id: &RoomId) -> Statement {
     .bind(room_id.as_str())
 }
 
+/// Reads the [`MembershipRow`]s of the rooms that a user is in, invited to, or knocking at.
+pub fn select_present(user_id: &UserId) -> Statement {
+    Statement::new(
+        "SELECT room_id, membership FROM local_current_membership
+         WHERE user_id = ?1 AND membership IN ('join', 'invite', 'knock')",
+    )
+    .bind(user_id.as_str())
+}
+
 /// Reads the [`MembershipRow`]s of the rooms that a user is joined to.
 pub fn select_joined(user_id: &UserId) -> Statement {
     Statement::new(

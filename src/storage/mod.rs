@@ -4,6 +4,7 @@
 pub mod access_tokens;
 pub mod account_data;
 pub mod database;
+pub mod deactivations;
 pub mod device_lists;
 pub mod devices;
 pub mod event_pages;
@@ -34,4 +35,5 @@ pub mod typing;
 pub mod ui_auth_sessions;
 pub mod user_filters;
 pub mod user_threepids;
+pub mod user_ips;
 pub mod users;

@@ -33,6 +33,21 @@ pub struct NewUser {
     pub consent_version: Option<String>,
 }
 
+impl NewUser {
+    /// A user whose first display name is their localpart.
+    pub fn named_after(user_id: OwnedUserId) -> Self {
+        Self {
+            display_name: Some(user_id.localpart().to_owned()),
+            user_id,
+            password_hash: None,
+            admin: false,
+            is_guest: false,
+            user_type: None,
+            consent_version: None,
+        }
+    }
+}
+
 const COLUMNS: &str = "name, password_hash, admin, is_guest, deactivated, locked";
 
 /// Reads the [`UserRow`]s that exist of these: by unique index.
@@ -55,7 +70,7 @@ pub fn select_by_threepid(medium: &str, address: &str) -> Statement {
 
 /// Reads one row if there is an administrator.
 pub fn select_an_administrator() -> Statement {
-    Statement::new("SELECT name FROM users WHERE admin = 1 AND deactivated = 0 LIMIT 1")
+    Statement::new("SELECT name FROM users WHERE admin = 1 LIMIT 1")
 }
 
 /// Aborts the batch if there is an administrator.
