@@ -98,13 +98,14 @@ pub fn guard_of(user_id: &OwnedUserId) -> String {
     format!("account {}", user_id.as_str().to_lowercase())
 }
 
-/// A new password out of a request: a text of a bounded length.
+/// A new password out of a request: a text of a bounded length. An empty one counts as none.
 ///
 /// # Errors
 /// `M_INVALID_PARAM` for anything else that is there.
 pub fn read_new(value: Option<&Value>) -> Result<Option<&str>, ApiError> {
     match value {
         None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) if text.chars().count() <= password::LENGTH_MAX => Ok(Some(text)),
         Some(_) => Err(ApiError::invalid_param("Invalid password")),
     }

@@ -2,9 +2,9 @@
 
 mod account;
 mod account_data;
-mod directory;
 mod administration;
 mod devices;
+mod directory;
 mod dispatch;
 mod endpoint;
 mod filters;

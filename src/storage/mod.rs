@@ -34,6 +34,6 @@ pub mod stream_positions;
 pub mod typing;
 pub mod ui_auth_sessions;
 pub mod user_filters;
-pub mod user_threepids;
 pub mod user_ips;
+pub mod user_threepids;
 pub mod users;
