@@ -6,7 +6,10 @@ mod support;
 use myelin::storage::database::{QueryResult, Statement};
 use myelin::storage::receipts::{Receipt, ReceiptRow};
 use myelin::storage::stream_positions::{self, NOW, PositionRow};
-use myelin::storage::{account_data, presence, receipts, room_tags, typing, user_filters};
+use myelin::storage::{
+    account_data, event_push_actions, local_memberships, presence, profiles, push_rules,
+    read_markers, receipts, room_key_versions, room_tags, typing, user_filters, user_threepids,
+};
 use ruma::presence::PresenceState;
 use ruma::{EventId, RoomId, UserId, event_id, owned_room_id, room_id, user_id};
 use support::Server;
@@ -108,6 +111,51 @@ fn the_reads_of_a_sync_search_an_index_and_scan_nothing_large() {
     }
     let plan = plan(&server, receipts::updated_since(alice(), 1, NOW));
     assert!(plan.contains("receipts_linearized_id (stream_id>? AND stream_id<?)"), "{plan}");
+}
+
+#[test]
+fn what_endpoints_read_and_write_of_users_goes_by_index() {
+    let server = server();
+    let mut statements = vec![
+        account_data::select(alice(), "m.direct"),
+        account_data::select_in_room(alice(), room(), "m.tag"),
+        event_push_actions::select_notifications("token", Some(9), true, 50),
+        local_memberships::select("token", room()),
+        local_memberships::select_joined(alice()),
+        presence::select(alice()),
+        presence::select_visible_to(alice(), bob()),
+        presence::select_observers(alice()),
+        presence::seen(alice(), NOW_MS),
+        profiles::select(alice()),
+        profiles::set_displayname(alice(), Some("Alice")),
+        profiles::set_field(alice(), "m.tz", "1"),
+        profiles::remove_field(alice(), "m.tz"),
+        push_rules::select_changed(alice(), 1, NOW),
+        room_key_versions::select("token", None),
+        room_tags::select(alice(), room()),
+        user_filters::select(alice(), 0),
+        user_threepids::select("token"),
+    ];
+    statements.extend(push_rules::select("token"));
+    statements.extend(account_data::set(alice(), "m.direct", "{}"));
+    statements.extend(account_data::set_ignored_users(alice(), &["@eve:example.org"]));
+    statements.extend(presence::set(alice(), &PresenceState::Online, None, NOW_MS));
+    statements.extend(read_markers::set(alice(), room(), event_id!("$first")));
+    statements.extend(receipts::set(&receipt(alice(), "m.read", event_id!("$first"))));
+    statements.extend(room_tags::set(alice(), room(), "u.work", "{}"));
+    statements.extend(room_tags::remove(alice(), room(), "u.work"));
+    statements.extend(typing::start(room(), alice(), NOW_MS, NOW_MS));
+    statements.extend(typing::stop(room(), alice(), NOW_MS));
+    statements.extend(user_filters::insert(alice(), "{}"));
+    for statement in statements {
+        let sql = statement.sql.clone();
+        let plan = plan(&server, statement);
+        // A constant row, a list of ours, or relations that were found by index.
+        let is_walk = |step: &&str| {
+            step.starts_with("SCAN") && !step.contains("CONSTANT") && !step.contains("VIRTUAL")
+        };
+        assert_eq!(plan.lines().find(is_walk), None, "{sql}\n{plan}");
+    }
 }
 
 #[test]
