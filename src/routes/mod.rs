@@ -15,6 +15,7 @@ mod openid;
 mod presence;
 mod profile;
 mod public_rooms;
+mod push_rule_changes;
 mod push_rules;
 mod receipts;
 mod register;
@@ -51,6 +52,7 @@ pub fn table() -> Vec<Route> {
         openid::routes(),
         presence::routes(),
         profile::routes(),
+        push_rule_changes::routes(),
         push_rules::routes(),
         receipts::routes(),
         room_keys::routes(),

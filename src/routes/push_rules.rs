@@ -1,5 +1,4 @@
-//! What somebody is notified about. Client-Server API, "Push Rules API". Rules are read here;
-//! changing them is not answered yet.
+//! What somebody is notified about: reading it. Client-Server API, "Push Rules API".
 
 use http::Method;
 use serde_json::{Value, json};
@@ -25,7 +24,8 @@ pub fn routes() -> Vec<Route> {
         raw(Method::GET, paths!("global/"), get_scope),
         raw(Method::GET, paths!("global/{kind}/"), get_kind),
         raw(Method::GET, paths!("global/{kind}/{rule_id}"), get_rule),
-        raw(Method::GET, paths!("global/{kind}/{rule_id}/{attribute}"), get_attribute),
+        raw(Method::GET, paths!("global/{kind}/{rule_id}/enabled"), get_enabled),
+        raw(Method::GET, paths!("global/{kind}/{rule_id}/actions"), get_actions),
     ]
 }
 
@@ -50,12 +50,14 @@ async fn get_rule(access: Access, incoming: Incoming) -> Result<Answer, ApiError
     answer(&rule(access, &incoming).await?)
 }
 
-/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled` and `.../actions`
-async fn get_attribute(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
-    let rule = rule(access, &incoming).await?;
-    let attribute = incoming.arg(2);
-    let value = rule.get(attribute).ok_or_else(ApiError::unrecognized)?;
-    answer(&json!({ attribute: value }))
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled`
+async fn get_enabled(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    answer(&json!({ "enabled": rule(access, &incoming).await?["enabled"] }))
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions`
+async fn get_actions(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    answer(&json!({ "actions": rule(access, &incoming).await?["actions"] }))
 }
 
 async fn rule(access: Access, incoming: &Incoming) -> Result<Value, ApiError> {

@@ -16,6 +16,7 @@ pub mod open_id_tokens;
 pub mod presence;
 pub mod profiles;
 pub mod public_rooms;
+pub mod push_rule_changes;
 pub mod push_rules;
 pub mod pushers;
 pub mod read_markers;

@@ -3,8 +3,8 @@
 //! Spec: <https://spec.matrix.org/latest/client-server-api/#predefined-rules>
 
 use ruma::push::{
-    Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
-    PushCondition, RuleKind, Ruleset,
+    Action, AnyPushRuleRef, NewConditionalPushRule, NewPatternedPushRule, NewPushRule,
+    NewSimplePushRule, PushCondition, RuleKind, Ruleset,
 };
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::{Value, json};
@@ -23,6 +23,80 @@ pub struct UserRule {
     pub conditions: String,
     /// A JSON list.
     pub actions: String,
+}
+
+impl UserRule {
+    /// A rule as it is stored.
+    ///
+    /// # Errors
+    /// If it is of a kind that is not stored, or cannot be written as JSON.
+    pub fn new(rule: &NewPushRule) -> serde_json::Result<Self> {
+        let event_match =
+            |key, pattern| json!([{"kind": "event_match", "key": key, "pattern": pattern}]);
+        let (conditions, actions) = match rule {
+            NewPushRule::Override(rule) | NewPushRule::Underride(rule) => {
+                (serde_json::to_value(&rule.conditions)?, &rule.actions)
+            }
+            NewPushRule::Content(rule) => {
+                (event_match("content.body", rule.pattern.as_str()), &rule.actions)
+            }
+            NewPushRule::Room(rule) => {
+                (event_match("room_id", rule.rule_id.as_str()), &rule.actions)
+            }
+            NewPushRule::Sender(rule) => {
+                (event_match("user_id", rule.rule_id.as_str()), &rule.actions)
+            }
+            _ => return Err(serde::ser::Error::custom("a rule of this kind cannot be stored")),
+        };
+        Ok(Self {
+            scoped_rule_id: scoped_rule_id(&rule.kind(), rule.rule_id()),
+            conditions: conditions.to_string(),
+            actions: serde_json::to_string(actions)?,
+        })
+    }
+}
+
+/// A rule's id with its scope and kind.
+pub fn scoped_rule_id(kind: &RuleKind, rule_id: &str) -> String {
+    format!("global/{kind}/{rule_id}")
+}
+
+/// The number under which Synapse stores a kind: the higher, the more important.
+pub fn priority_class(kind: &RuleKind) -> Option<i64> {
+    Some(match kind {
+        RuleKind::Override => 5,
+        RuleKind::Content => 4,
+        RuleKind::Room => 3,
+        RuleKind::Sender => 2,
+        RuleKind::Underride => 1,
+        _ => return None,
+    })
+}
+
+/// The scoped ids of a user's own rules of a kind, the most important first.
+pub fn own_rules(ruleset: &Ruleset, kind: &RuleKind) -> Vec<String> {
+    let is_of_kind = |rule: &AnyPushRuleRef<'_>| {
+        matches!(
+            (rule, kind),
+            (AnyPushRuleRef::Override(_), RuleKind::Override)
+                | (AnyPushRuleRef::Content(_), RuleKind::Content)
+                | (AnyPushRuleRef::Room(_), RuleKind::Room)
+                | (AnyPushRuleRef::Sender(_), RuleKind::Sender)
+                | (AnyPushRuleRef::Underride(_), RuleKind::Underride)
+        )
+    };
+    let rules = ruleset.iter().filter(|rule| is_of_kind(rule) && !rule.is_server_default());
+    rules.map(|rule| scoped_rule_id(kind, rule.rule_id())).collect()
+}
+
+/// Whether the specification knows the action, or knew it once.
+pub fn is_known_action(action: &Action) -> bool {
+    match action {
+        Action::Notify | Action::SetTweak(_) => true,
+        other => serde_json::to_value(other).is_ok_and(|other| {
+            other == "dont_notify" || other == "coalesce" || other.get("set_tweak").is_some()
+        }),
+    }
 }
 
 /// The specification's rules with what a user has set: `rules` from the most to the least
