@@ -326,3 +326,29 @@ fn what_is_malformed_is_refused_with_its_reason() {
     server.post("", LOGIN, body).error(400, "M_INVALID_PARAM");
     assert!(server.rows("SELECT name FROM users").is_empty());
 }
+
+#[test]
+fn a_stage_can_be_completed_on_its_page() {
+    let server = token_server();
+    let body = json!({ "username": "alice", "password": PASSWORD });
+    let session = server.post("", REGISTER, body).body["session"].clone();
+    let session = session.as_str().unwrap();
+    let path = "/_matrix/client/v3/auth/m.login.registration_token/fallback/web";
+    let shown = server.get("", &format!("{path}?session={session}%22%3E"));
+    let html = String::from_utf8(shown.bytes).unwrap();
+    assert!(shown.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(html.contains(&format!("value=\"{session}&quot;&gt;\"")), "{html}");
+    let send =
+        |fields: String| server.run(server.request_bytes("POST", "", path, fields.into_bytes()));
+    let wrong = send(format!("session={session}&token=wrong"));
+    assert_eq!(wrong.status, 401);
+    assert!(String::from_utf8(wrong.bytes).unwrap().contains("Invalid registration token"));
+    send("session=unknown&token=once".to_owned()).error(400, "M_UNKNOWN");
+    let done = send(format!("session={session}&token=once"));
+    assert_eq!(done.status, 200);
+    assert!(String::from_utf8(done.bytes).unwrap().contains("onAuthDone"));
+    server.post("", REGISTER, json!({ "auth": { "session": session } })).ok();
+    assert_eq!(uses(&server), json!({ "pending": 0, "completed": 1 }));
+    let other = "/_matrix/client/v3/auth/m.login.password/fallback/web?session=s";
+    server.get("", other).error(404, "M_NOT_FOUND");
+}

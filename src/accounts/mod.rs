@@ -8,4 +8,5 @@ pub mod new_user;
 pub mod passwords;
 pub mod session;
 pub mod shared_secret;
+pub mod terms;
 pub mod user_interactive;

@@ -3,8 +3,6 @@
 //!
 //! Invariant: a session belongs to one method and path, and to one user if it has any.
 
-use std::collections::BTreeMap;
-
 use myelin_protocol::user_interactive::{self as rules, Completed, Flows};
 use ruma::OwnedUserId;
 use serde_json::{Map, Value, json};
@@ -44,6 +42,9 @@ pub struct Operation {
 pub struct Session {
     id: String,
     created_ms: u64,
+    uri: String,
+    method: String,
+    description: String,
     /// Whether the database has it.
     is_stored: bool,
     pub server: Map<String, Value>,
@@ -91,10 +92,9 @@ pub async fn advance(
 /// Loads a session of this operation.
 async fn load(context: &Context, operation: &Operation, id: &str) -> Result<Session, ApiError> {
     let session = load_any(context, id).await?;
-    let (row, session) = session.ok_or_else(|| unknown_session(id))?;
     let user_id = operation.user_id.as_ref().map(|user_id| json!(user_id));
     let same_user = session.server.get(REQUEST_USER_ID) == user_id.as_ref();
-    if row.uri != operation.uri || row.method != operation.method || !same_user {
+    if session.uri != operation.uri || session.method != operation.method || !same_user {
         let message = "Requested operation has changed during the UI authentication session.";
         return Err(ApiError::forbidden(message));
     }
@@ -105,29 +105,58 @@ fn unknown_session(id: &str) -> ApiError {
     ApiError::new(ErrorCode::Unknown, format!("Unknown session ID: {id}")).with_status(400)
 }
 
-async fn load_any(context: &Context, id: &str) -> Result<Option<(SessionRow, Session)>, ApiError> {
+/// Loads a session, whatever it is for.
+async fn load_any(context: &Context, id: &str) -> Result<Session, ApiError> {
     let mut results = Results::new(context.batch(ui_auth_sessions::select(id).to_vec()).await?);
     let row: Option<SessionRow> = results.first()?;
     let stages: Vec<StageRow> = results.rows()?;
     let oldest_ms = context.now_ms().saturating_sub(SESSION_LIFETIME_MS);
-    let Some(row) = row.filter(|row| row.creation_time >= oldest_ms) else { return Ok(None) };
+    let row = row.filter(|row| row.creation_time >= oldest_ms);
+    let row = row.ok_or_else(|| unknown_session(id))?;
     let object = |json: &str| serde_json::from_str(json).map_err(ApiError::internal);
-    let mut completed = BTreeMap::new();
+    let mut completed = Completed::new();
     for stage in stages {
         let result = serde_json::from_str(&stage.result).map_err(ApiError::internal)?;
         completed.insert(stage.stage_type, result);
     }
-    let session = Session {
-        id: row.session_id.clone(),
+    Ok(Session {
         created_ms: row.creation_time,
         is_stored: true,
         server: object(&row.serverdict)?,
         client: object(&row.clientdict)?,
+        id: row.session_id,
+        uri: row.uri,
+        method: row.method,
+        description: row.description,
         completed,
         new_token: None,
         failure: None,
-    };
-    Ok(Some((row, session)))
+    })
+}
+
+/// Completes a stage of a registration's session from the page that a client opened for it.
+///
+/// # Errors
+/// An unknown session; a proof that is not accepted.
+pub async fn complete_elsewhere(
+    context: &Context,
+    session_id: &str,
+    stage: &str,
+    auth: &Map<String, Value>,
+) -> Result<(), ApiError> {
+    let mut session = load_any(context, session_id).await?;
+    if session.server.contains_key(REQUEST_USER_ID) {
+        return Err(unknown_session(session_id));
+    }
+    let proof = session.proof(context, stage, auth).await?;
+    session.completed.insert(stage.to_owned(), proof);
+    let mut statements = session.hold_token(context);
+    statements.extend(session.store());
+    match context.batch(statements).await {
+        Ok(_) => Ok(()),
+        Err(DatabaseError::Fenced) => Err(invalid_token()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Session {
@@ -139,6 +168,9 @@ impl Session {
         Self {
             id: context.random_string(24),
             created_ms: context.now_ms(),
+            uri: operation.uri.clone(),
+            method: operation.method.clone(),
+            description: operation.description.to_owned(),
             is_stored: false,
             server,
             client: Map::new(),
@@ -247,14 +279,17 @@ impl Session {
         Ok(json!(token))
     }
 
+    /// Holds one use of the registration token that was shown in this request.
+    fn hold_token(&mut self, context: &Context) -> Vec<Statement> {
+        let Some(token) = self.new_token.take() else { return Vec::new() };
+        self.server.insert(rules::REGISTRATION_TOKEN.to_owned(), json!(token));
+        registration_tokens::hold(&token, context.now_ms()).to_vec()
+    }
+
     /// Stores the session and asks for what is missing.
     pub async fn challenge(mut self, context: &Context, operation: &Operation) -> ApiError {
-        let mut statements = Vec::new();
-        if let Some(token) = self.new_token.take() {
-            statements.extend(registration_tokens::hold(&token, context.now_ms()));
-            self.server.insert(rules::REGISTRATION_TOKEN.to_owned(), json!(token));
-        }
-        statements.extend(self.store(operation));
+        let mut statements = self.hold_token(context);
+        statements.extend(self.store());
         statements.push(ui_auth_sessions::insert_address(
             &self.id,
             &operation.address,
@@ -272,12 +307,7 @@ impl Session {
 
     /// The statements that end a registration: the token is used up, and a session that the
     /// client may come back to remembers the user. Abort the batch if the token is used up.
-    pub fn finish_registration(
-        &mut self,
-        operation: &Operation,
-        user_id: &OwnedUserId,
-        now_ms: u64,
-    ) -> Vec<Statement> {
+    pub fn finish_registration(&mut self, user_id: &OwnedUserId, now_ms: u64) -> Vec<Statement> {
         let mut statements = Vec::new();
         if let Some(token) = self.new_token.take() {
             statements.extend(registration_tokens::complete(&token, now_ms));
@@ -291,20 +321,20 @@ impl Session {
             }
             self.server.insert(REGISTERED_USER_ID.to_owned(), json!(user_id));
             self.server.remove(PASSWORD_HASH);
-            statements.extend(self.store(operation));
+            statements.extend(self.store());
         }
         statements
     }
 
-    fn store(&self, operation: &Operation) -> Vec<Statement> {
+    fn store(&self) -> Vec<Statement> {
         let row = SessionRow {
             session_id: self.id.clone(),
             creation_time: self.created_ms,
             serverdict: Value::Object(self.server.clone()).to_string(),
             clientdict: Value::Object(self.client.clone()).to_string(),
-            uri: operation.uri.clone(),
-            method: operation.method.clone(),
-            description: operation.description.to_owned(),
+            uri: self.uri.clone(),
+            method: self.method.clone(),
+            description: self.description.clone(),
         };
         ui_auth_sessions::upsert(&row, &self.completed)
     }

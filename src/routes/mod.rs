@@ -3,6 +3,7 @@
 mod account;
 mod account_data;
 mod administration;
+mod auth_fallback;
 mod devices;
 mod directory;
 mod dispatch;
@@ -46,6 +47,7 @@ pub fn table() -> Vec<Route> {
         account::routes(),
         devices::routes(),
         administration::routes(),
+        auth_fallback::routes(),
         account_data::routes(),
         filters::routes(),
         notifications::routes(),

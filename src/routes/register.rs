@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Access, Answer, Incoming, Route, endpoint, json, public, raw};
 use crate::accounts::session::SessionRequest;
+use crate::accounts::terms::Terms;
 use crate::accounts::user_interactive::{
     Operation, PASSWORD_HASH, REGISTERED_USER_ID, Session, advance, invalid_token,
 };
@@ -119,15 +120,12 @@ fn username(body: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
 }
 
 fn operation(access: &Access, incoming: &Incoming, context: &Context) -> Operation {
-    let terms = terms(context);
     let needs_token = context.config.registration == Registration::Token;
-    let mut params = Map::new();
-    let has_terms = terms.is_some();
-    if let Some(terms) = terms {
-        params.insert(TERMS.to_owned(), terms);
-    }
+    let terms = Terms::of(&context.config);
+    let params = terms.iter().map(|terms| (TERMS.to_owned(), terms.params()));
+    let params: Map<String, Value> = params.collect();
     Operation {
-        flows: rules::registration_flows(needs_token, has_terms),
+        flows: rules::registration_flows(needs_token, terms.is_some()),
         params,
         method: incoming.http.method().to_string(),
         uri: incoming.http.uri().to_string(),
@@ -136,20 +134,6 @@ fn operation(access: &Access, incoming: &Incoming, context: &Context) -> Operati
         address: access.address.clone(),
         user_agent: access.user_agent.clone(),
     }
-}
-
-/// The parameters of `m.login.terms`, if there are terms.
-fn terms(context: &Context) -> Option<Value> {
-    let variable = |name| context.config.variable(name);
-    let url = variable("REGISTRATION_TERMS_URL")?;
-    let name = variable("REGISTRATION_TERMS_NAME").unwrap_or("Terms and Conditions");
-    let version = terms_version(context);
-    let policy = json!({ "version": version, "en": { "name": name, "url": url } });
-    Some(json!({ "policies": { "terms_of_service": policy } }))
-}
-
-fn terms_version(context: &Context) -> &str {
-    context.config.variable("REGISTRATION_TERMS_VERSION").unwrap_or("1")
 }
 
 fn guard(wanted: Option<&OwnedUserId>) -> String {
@@ -176,13 +160,14 @@ async fn finish(
         Some(user_id) => user_id,
         None => new_user::free_number(context).await?,
     };
-    let accepted = session.completed.contains_key(TERMS);
+    let terms = Terms::of(&context.config);
+    let accepted = terms.filter(|_| session.completed.contains_key(TERMS));
     let user = NewUser {
         password_hash: Some(password_hash),
-        consent_version: accepted.then(|| terms_version(context).to_owned()),
+        consent_version: accepted.map(|terms| terms.version.to_owned()),
         ..NewUser::named_after(user_id.clone())
     };
-    let also = session.finish_registration(operation, &user_id, context.now_ms());
+    let also = session.finish_registration(&user_id, context.now_ms());
     let request = SessionRequest::read(&session.client)?;
     let request = (!inhibits_login(&session.client)).then_some(&request);
     json(&new_user::create(context, &user, request, also, invalid_token).await?)
