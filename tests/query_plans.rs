@@ -3,6 +3,7 @@
 use myelin::storage::database::Statement;
 use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
+use myelin::storage::presence;
 use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
 use myelin::storage::room_aliases;
 use myelin::storage::room_members;
@@ -142,6 +143,9 @@ fn the_directory_is_read_by_index() {
         public_rooms::count(),
         room_members::select_joined(&room_id),
         room_members::select_rooms_of("@a:b"),
+        room_members::select_initial_rooms("@a:b", true),
+        room_members::select_initial_room("@a:b", &room_id),
+        presence::select_in_room(&room_id),
     ];
     let delete = room_aliases::delete(&alias);
     for statement in statements.into_iter().chain(delete) {

@@ -146,12 +146,6 @@ impl Access {
         self.token.is_some()
     }
 
-    /// The token as it was sent, for statements that find its user by themselves. Nothing is known
-    /// of it yet: what they return may only be used after the authentication in the same batch.
-    pub fn unchecked_token(&self) -> &str {
-        self.token.as_deref().unwrap_or_default()
-    }
-
     /// Authenticates and runs `statements` in the same batch.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod directory;
 mod dispatch;
 mod endpoint;
 mod filters;
+mod initial_sync;
 mod login;
 mod meta;
 mod notifications;
@@ -69,6 +70,7 @@ pub fn table() -> Vec<Route> {
         room_event::routes(),
         directory::routes(),
         public_rooms::routes(),
+        initial_sync::routes(),
     ]
     .into_iter()
     .flatten()

@@ -112,7 +112,7 @@ async fn get_joined_rooms(
     access: Access,
     _request: joined_rooms::v3::Request,
 ) -> Result<joined_rooms::v3::Response, ApiError> {
-    let select = room_members::select_rooms_of(access.unchecked_token());
+    let select = room_members::select_rooms_of(access.token()?);
     let (_, results) = access.authenticate_with(vec![select]).await?;
     let rows: Vec<RoomRow> =
         results.first().map(|rows| rows.rows()).transpose()?.unwrap_or_default();

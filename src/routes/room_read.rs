@@ -33,7 +33,7 @@ impl RoomRead {
         room_id: OwnedRoomId,
         read: impl FnOnce(&str) -> Vec<Statement>,
     ) -> Result<Self, ApiError> {
-        let token = access.unchecked_token().to_owned();
+        let token = access.token()?.to_owned();
         let rooms = [room_id];
         let mut batch = vec![events::readers(&rooms, &token), events::ignored_users(&token)];
         batch.extend(read(&token));

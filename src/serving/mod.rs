@@ -14,6 +14,7 @@
 //! [`RoomAccess`] says which state that is.
 
 mod group_states;
+pub mod legacy;
 mod room_access;
 mod stored_event;
 

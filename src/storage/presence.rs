@@ -5,7 +5,7 @@
 //! the position. [`seen`] is for what shows that somebody is there (a sync with `set_presence`).
 
 use ruma::presence::PresenceState;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
@@ -66,6 +66,17 @@ pub fn select_observers(user_id: &UserId) -> Statement {
     )
     .bind(user_id.as_str())
     .bind(OBSERVERS_MAX)
+}
+
+/// Reads the [`PresenceRow`]s of those who are in a room.
+pub fn select_in_room(room_id: &RoomId) -> Statement {
+    Statement::new(format!(
+        "SELECT {COLUMNS} FROM current_state_events c
+         CROSS JOIN presence_stream p ON p.user_id = c.state_key
+         WHERE c.room_id = ?1 AND c.type = 'm.room.member' AND c.membership = 'join' LIMIT ?2"
+    ))
+    .bind(room_id.as_str())
+    .bind(PRESENCES_MAX)
 }
 
 /// Reads the [`PresenceRow`]s written in `(from, to]` that this user may see.

@@ -1,0 +1,128 @@
+//! `/initialSync`: what old clients begin with.
+
+mod support;
+
+use myelin::durable::MembershipAction;
+use serde_json::{Value, json};
+use support::house::House;
+
+const V3: &str = "/_matrix/client/v3";
+
+fn bodies(room: &Value) -> Vec<&str> {
+    let chunk = room["messages"]["chunk"].as_array().unwrap().iter();
+    chunk.filter_map(|event| event["content"]["body"].as_str()).collect()
+}
+
+fn state<'a>(room: &'a Value, event_type: &str) -> &'a Value {
+    let mut state = room["state"].as_array().unwrap().iter();
+    state.find(|event| event["type"] == event_type).unwrap()
+}
+
+#[test]
+fn all_rooms_come_with_their_messages_state_and_data() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    house.name(&room_id, &alice, "room");
+    let event_id = house.message(&room_id, &alice, "one");
+    house.message(&room_id, &alice, "two");
+    let other = house.room(&bob, "shared");
+    house.membership(MembershipAction::Invite, &other, &bob, &alice);
+    let user = format!("{V3}/user/{}", alice.user_id);
+    let tag = json!({ "order": 0.5 });
+    house.server.put(&alice, &format!("{user}/rooms/{room_id}/tags/u.work"), tag.clone()).ok();
+    house.server.put(&alice, &format!("{user}/account_data/my.type"), json!({ "a": 1 })).ok();
+    let receipt = format!("{V3}/rooms/{room_id}/receipt/m.read/{event_id}");
+    house.server.post(&alice, &receipt, json!({})).ok();
+    let body = house.server.get(&alice, &format!("{V3}/initialSync?limit=2")).ok();
+    let rooms = body["rooms"].as_array().unwrap();
+    assert_eq!(rooms.len(), 2);
+    let find = |room_id: &str| rooms.iter().find(|room| room["room_id"] == room_id).unwrap();
+    let room = find(&room_id);
+    assert_eq!((&room["membership"], &room["visibility"]), (&json!("join"), &json!("private")));
+    assert_eq!(bodies(room), ["one", "two"]);
+    assert_eq!(state(room, "m.room.name")["content"]["name"], "room");
+    assert_eq!(state(room, "m.room.member")["user_id"], alice.user_id);
+    let tags = json!([{ "type": "m.tag", "content": { "tags": { "u.work": tag } } }]);
+    assert_eq!(room["account_data"], tags);
+    let invitation = find(&other);
+    assert_eq!(
+        (&invitation["membership"], &invitation["inviter"]),
+        (&json!("invite"), &json!(bob.user_id))
+    );
+    assert!(invitation.get("state").is_none());
+    let receipts = &body["receipts"][0];
+    assert_eq!(receipts["room_id"], room_id);
+    assert!(receipts["content"][&event_id]["m.read"][&alice.user_id]["ts"].is_u64());
+    let data = json!({ "type": "my.type", "content": { "a": 1 } });
+    assert!(body["account_data"].as_array().unwrap().contains(&data));
+    let empty = house.server.get(&alice, &format!("{V3}/initialSync?limit=0")).ok();
+    assert!(
+        empty["rooms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|room| { room["messages"]["chunk"].as_array().is_none_or(Vec::is_empty) })
+    );
+    house.server.get(&alice, &format!("{V3}/initialSync?limit=x")).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn a_room_that_has_been_left_comes_as_it_was() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    house.join(&room_id, &bob);
+    house.name(&room_id, &alice, "then");
+    house.message(&room_id, &alice, "with bob");
+    house.leave(&room_id, &bob);
+    house.message(&room_id, &alice, "without bob");
+    house.name(&room_id, &alice, "now");
+    let all = house.server.get(&bob, &format!("{V3}/initialSync?limit=2")).ok();
+    assert_eq!(all["rooms"], json!([]));
+    let all = house.server.get(&bob, &format!("{V3}/initialSync?limit=2&archived=true")).ok();
+    let one = house.server.get(&bob, &format!("{V3}/rooms/{room_id}/initialSync?limit=2")).ok();
+    for room in [&all["rooms"][0], &one] {
+        assert_eq!(room["membership"], "leave");
+        assert_eq!(bodies(room), ["with bob"]);
+        assert_eq!(state(room, "m.room.name")["content"]["name"], "then");
+    }
+    assert_eq!((&one["presence"], &one["receipts"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn a_stranger_looks_into_world_readable_rooms_only() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let closed = house.room(&alice, "shared");
+    house.message(&closed, &alice, "private");
+    let path = format!("{V3}/rooms/{closed}/initialSync");
+    house.server.get(&bob, &path).error(403, "M_FORBIDDEN");
+    let open = json!({ "history_visibility": "world_readable" });
+    let event = json!({ "type": "m.room.history_visibility", "state_key": "", "content": open });
+    house.send(&closed, &alice, event);
+    house.message(&closed, &alice, "public");
+    let room = house.server.get(&bob, &path).ok();
+    assert_eq!(bodies(&room), ["public"]);
+    assert_eq!(room["messages"]["chunk"].as_array().unwrap().len(), 2);
+    assert!(room.get("membership").is_none());
+    let start = room["messages"]["start"].as_str().unwrap();
+    let before = format!("{V3}/rooms/{closed}/messages?dir=b&from={start}");
+    assert_eq!(house.server.get(&bob, &before).ok()["chunk"], json!([]));
+}
+
+#[test]
+fn who_is_there_comes_with_the_room() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    house.join(&room_id, &bob);
+    let status = json!({ "presence": "online", "status_msg": "here" });
+    let path = format!("{V3}/presence/{}/status", alice.user_id);
+    house.server.put(&alice, &path, status).ok();
+    let room = house.server.get(&bob, &format!("{V3}/rooms/{room_id}/initialSync")).ok();
+    let content = &room["presence"][0]["content"];
+    assert_eq!(content["user_id"], alice.user_id);
+    assert_eq!(content["status_msg"], "here");
+    assert!(content["last_active_ago"].is_u64());
+}
