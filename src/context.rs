@@ -110,6 +110,8 @@ pub struct Context {
 #[derive(Default)]
 pub struct Isolate {
     pub(crate) keys: RefCell<Option<Rc<install::ServerKeys>>>,
+    /// Whose a token was when it was last looked at: a guess that saves a round trip, never proof.
+    pub(crate) token_users: RefCell<HashMap<String, OwnedUserId>>,
     /// Parsed things that are costly to make again, by a name of their owner.
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
 }

@@ -9,6 +9,7 @@ use myelin::storage::room_aliases;
 use myelin::storage::room_members;
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
+use myelin::storage::sync::{self, StateWindow};
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{OwnedRoomId, owned_event_id, owned_room_alias_id, owned_room_id, owned_user_id};
@@ -118,6 +119,36 @@ fn what_a_room_is_for_a_reader_is_found_by_index() {
     let connection = database();
     for statement in [events::readers(&rooms(), "@a:b"), events::ignored_users("@a:b")] {
         assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+}
+
+fn syncs() -> Vec<Statement> {
+    let (user_id, filter) = (owned_user_id!("@a:b"), filter());
+    let window = StreamWindow { room_id: owned_room_id!("!a:b"), after: 0, upto: 9 };
+    let windows = [window.clone()];
+    let states = [StateWindow { window, is_full: true, until_now: true }];
+    vec![
+        sync::moved_rooms(&user_id, 1),
+        sync::membership_changes(&user_id, 1),
+        sync::memberships(&user_id),
+        sync::joined_of(&user_id, &rooms()),
+        sync::state_changes(&states, 10, &filter, 1000),
+        sync::current_state_ids(&rooms(), false),
+        sync::current_state_ids(&rooms(), true),
+        events::served(sync::members_of_senders(&windows, 10, &filter, &user_id)),
+        sync::summaries(&rooms()),
+        events::served(sync::heroes(&rooms(), &user_id)),
+    ]
+}
+
+#[test]
+fn what_a_sync_asks_is_found_by_index() {
+    let connection = database();
+    for statement in syncs() {
+        let mut steps = walks(&connection, &statement);
+        // Along the index of positions, from the last one that the client has seen.
+        steps.retain(|step| !step.contains("event_stream_ordering>?"));
+        assert_eq!(steps, [""; 0], "{}", statement.sql);
     }
 }
 

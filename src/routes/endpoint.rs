@@ -115,8 +115,12 @@ impl Caller {
     }
 }
 
+/// Tokens whose user an isolate remembers: about 100 bytes each.
+const TOKEN_USERS_MAX: usize = 10_000;
+
 /// A request whose token has not been looked at yet, so that a handler can look at it in the
 /// same batch as its own reads.
+#[derive(Clone)]
 pub struct Access {
     pub context: Context,
     token: Option<String>,
@@ -171,6 +175,21 @@ impl Access {
         Ok((self.caller(row), results))
     }
 
+    /// Whose the token was when this isolate last saw it. For reads by user in the batch that
+    /// authenticates: what they bring counts only if the caller turns out to be that user.
+    pub fn expected_user(&self) -> Option<OwnedUserId> {
+        self.context.isolate.token_users.borrow().get(self.token.as_deref()?).cloned()
+    }
+
+    fn remember_user(&self, user_id: &UserId) {
+        let Some(token) = &self.token else { return };
+        let mut users = self.context.isolate.token_users.borrow_mut();
+        if users.len() >= TOKEN_USERS_MAX {
+            users.clear();
+        }
+        users.insert(token.clone(), user_id.to_owned());
+    }
+
     fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
         let row = row.ok_or_else(|| ApiError::unknown_token(false))?;
         if row.deactivated {
@@ -184,6 +203,7 @@ impl Access {
         }
         let token = self.token.as_deref().unwrap_or_default();
         last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
+        self.remember_user(&row.user_id);
         Ok(Caller {
             user_id: row.user_id,
             device_id: row.device_id,

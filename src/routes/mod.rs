@@ -27,6 +27,7 @@ mod room_members;
 mod room_messages;
 mod room_read;
 mod room_state;
+mod sync;
 mod tags;
 mod third_party;
 mod threepids;
@@ -59,6 +60,7 @@ pub fn table() -> Vec<Route> {
         push_rules::routes(),
         receipts::routes(),
         room_keys::routes(),
+        sync::routes(),
         tags::routes(),
         third_party::routes(),
         threepids::routes(),

@@ -17,6 +17,7 @@ mod group_states;
 pub mod legacy;
 mod room_access;
 mod stored_event;
+pub mod sync;
 
 use std::collections::{HashMap, HashSet};
 
@@ -96,6 +97,15 @@ impl Timeline {
         Ok(Self { events, groups: GroupStates::new(results.rows()?) })
     }
 
+    /// How many events there are of each room.
+    pub fn counts(&self) -> HashMap<OwnedRoomId, usize> {
+        let mut counts = HashMap::new();
+        for event in &self.events {
+            *counts.entry(event.pdu.room_id.clone()).or_default() += 1;
+        }
+        counts
+    }
+
     /// In topological order, as pages of `/messages` are.
     pub fn sort_topologically(&mut self) {
         self.events.sort_by_key(|event| (event.topological_ordering, event.stream_ordering));
@@ -128,6 +138,9 @@ fn judge(
     }
     if !event.is_state() && reader.ignored.contains(&event.pdu.sender) {
         return None;
+    }
+    if room.is_some_and(|room| room.has_been_in_since(event.stream_ordering)) {
+        return Some(VisibleEvent { event, membership: "join".to_owned() });
     }
     let is_own = event.is_state_of(&TimelineEventType::RoomMember, reader.user_id.as_str());
     let Some(group) = event.state_group.filter(|_| !event.outlier) else {
@@ -190,6 +203,12 @@ impl Reader {
 impl ReaderRow {
     pub fn is_joined(&self) -> bool {
         self.membership.as_deref() == Some("join")
+    }
+
+    /// Whether the reader was in the room at that place of the stream and has not left since:
+    /// then the state there need not be looked at.
+    pub fn has_been_in_since(&self, stream_ordering: i64) -> bool {
+        self.is_joined() && self.member_stream_ordering.is_some_and(|own| own < stream_ordering)
     }
 
     /// Whether the reader is in the room, or joined it after that place in the stream.

@@ -209,17 +209,25 @@ pub fn latest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) ->
     let windows = selection.bind_json(&windows);
     selection.push(&format!(
         "SELECT l.stream_ordering FROM json_each({windows}) w
-         CROSS JOIN events l ON l.stream_ordering IN (
-            SELECT e.stream_ordering FROM events e
-            WHERE e.room_id = w.value ->> '$.room_id'
-              AND e.stream_ordering > w.value ->> '$.after'
-              AND e.stream_ordering <= w.value ->> '$.upto'
-              AND NOT e.outlier AND e.rejection_reason IS NULL"
+         CROSS JOIN events l ON l.stream_ordering IN ("
     ));
-    push_filter(&mut selection, filter);
-    let limit = selection.bind(limit);
-    selection.push(&format!(" ORDER BY e.stream_ordering DESC LIMIT {limit})"));
+    push_latest(&mut selection, limit, filter);
+    selection.push(")");
     selection
+}
+
+/// The latest `limit` events of the window `w`.
+pub(super) fn push_latest(selection: &mut Selection, limit: u32, filter: &RoomEventFilter) {
+    selection.push(
+        "SELECT e.stream_ordering FROM events e
+         WHERE e.room_id = w.value ->> '$.room_id'
+           AND e.stream_ordering > w.value ->> '$.after'
+           AND e.stream_ordering <= w.value ->> '$.upto'
+           AND NOT e.outlier AND e.rejection_reason IS NULL",
+    );
+    push_filter(selection, filter);
+    let limit = selection.bind(limit);
+    selection.push(&format!(" ORDER BY e.stream_ordering DESC LIMIT {limit}"));
 }
 
 /// The event of a room that is nearest to a time, looking in one direction.

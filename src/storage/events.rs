@@ -37,6 +37,11 @@ impl Selection {
         self.sql.push_str(sql);
     }
 
+    /// The SQL as it stands, for selections that bring more than positions.
+    pub(super) fn into_statement(self) -> Statement {
+        Statement { sql: self.sql.into(), values: self.values }
+    }
+
     fn statement(mut self, write: impl FnOnce(&mut Self) -> String) -> Statement {
         let sql = write(&mut self);
         Statement { sql: sql.into(), values: self.values }

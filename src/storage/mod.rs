@@ -32,6 +32,7 @@ pub mod rooms;
 pub mod schema;
 pub mod state_groups;
 pub mod stream_positions;
+pub mod sync;
 pub mod typing;
 pub mod ui_auth_sessions;
 pub mod user_filters;

@@ -1,0 +1,265 @@
+//! What is new. Client-Server API, "Syncing".
+//!
+//! A request that finds nothing waits: it registers with a notifier FIRST and looks AFTER, so that
+//! nothing falls between. While it waits, nothing is read.
+
+use http::Method;
+use myelin_protocol::sync_token::StreamToken;
+use ruma::api::client::filter::FilterDefinition;
+use ruma::api::client::sync::sync_events::v3;
+use ruma::presence::PresenceState;
+
+use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
+use crate::durable::{Announcement, Waited};
+use crate::error::ApiError;
+use crate::serving::Reader;
+use crate::serving::sync::answer::SyncAnswer;
+use crate::serving::sync::changes::{self, Changes, Look};
+use crate::serving::sync::{Sync, Wanted};
+use crate::storage::database::{Results, Statement};
+use crate::storage::presence::{self, ObserverRow, PresenceRow};
+use crate::storage::typing;
+use crate::storage::user_filters::{self, FilterRow};
+
+/// No request waits longer: proxies give up on a silent connection.
+const TIMEOUT_MAX_MS: u64 = 300_000;
+
+/// Somebody who syncs is noted as there so often.
+const SEEN_EVERY_MS: u64 = 60_000;
+
+pub fn routes() -> Vec<Route> {
+    let paths = &["/_matrix/client/v3/sync", "/_matrix/client/r0/sync"];
+    vec![raw(Method::GET, paths, sync)]
+}
+
+/// `GET /_matrix/client/v3/sync`
+async fn sync(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
+    let request = Request::read(&incoming)?;
+    let started_ms = access.context.now_ms();
+    let (waiting, changes) = Waiting::begin(access, request).await?;
+    json(&waiting.run(changes, started_ms).await?)
+}
+
+/// The request's own words.
+struct Request {
+    since: Option<StreamToken>,
+    filter: Option<v3::Filter>,
+    full_state: bool,
+    state_after: bool,
+    presence: PresenceState,
+    timeout_ms: u64,
+}
+
+impl Request {
+    fn read(incoming: &Incoming) -> Result<Self, ApiError> {
+        let request: v3::Request = decode(incoming)?;
+        let since = request.since.map(|since| since.parse::<StreamToken>());
+        let since = since.transpose().map_err(|e| ApiError::invalid_param(e.to_string()))?;
+        let presence = request.set_presence;
+        if !matches!(
+            presence,
+            PresenceState::Online | PresenceState::Offline | PresenceState::Unavailable
+        ) {
+            let message = "set_presence is online, offline or unavailable";
+            return Err(ApiError::invalid_param(message));
+        }
+        let timeout_ms = request.timeout.map_or(0, |timeout| timeout.as_millis());
+        Ok(Self {
+            since,
+            filter: request.filter,
+            full_state: request.full_state,
+            state_after: request.use_state_after,
+            presence,
+            timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX).min(TIMEOUT_MAX_MS),
+        })
+    }
+
+    fn filter_id(&self) -> Result<Option<i64>, ApiError> {
+        match &self.filter {
+            Some(v3::Filter::FilterId(id)) => Ok(Some(id.parse().map_err(|_| no_such_filter())?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn no_such_filter() -> ApiError {
+    ApiError::invalid_param("No such filter")
+}
+
+/// A sync under way.
+struct Waiting {
+    caller: Caller,
+    reader: Reader,
+    wanted: Wanted,
+    since: Option<StreamToken>,
+    full_state: bool,
+    timeout_ms: u64,
+}
+
+impl Waiting {
+    /// Authenticates and takes the first look, in one batch if this isolate has seen the token.
+    async fn begin(access: Access, request: Request) -> Result<(Self, Changes), ApiError> {
+        let filter_id = request.filter_id()?;
+        let Some(user_id) = access.expected_user() else {
+            // The token becomes known by being looked at.
+            let again = access.clone();
+            access.authenticate().await?;
+            return Box::pin(Self::begin(again, request)).await;
+        };
+        let shows_presence = access.context.config.presence;
+        let look = Look {
+            user_id: &user_id,
+            since: request.since.as_ref(),
+            all_rooms: request.full_state,
+            presence: shows_presence,
+            now_ms: access.context.now_ms(),
+        };
+        let mut batch: Vec<Statement> = Vec::new();
+        batch.extend(filter_id.map(|id| user_filters::select(&user_id, id)));
+        batch.extend(shows_presence.then(|| presence::select(&user_id)));
+        batch.extend(changes::statements(&look));
+        let (caller, results) = access.authenticate_with(batch).await?;
+        if caller.user_id != user_id {
+            return Err(ApiError::internal("a token has changed hands"));
+        }
+        let mut results = Results::new(results);
+        let filter = match (filter_id, request.filter) {
+            (Some(_), _) => stored_filter(results.first()?)?,
+            (None, Some(v3::Filter::FilterDefinition(filter))) => filter,
+            (None, _) => FilterDefinition::default(),
+        };
+        if shows_presence {
+            set_presence(&caller, results.first()?, request.presence);
+        }
+        let changes = changes::read(&look, &mut results)?;
+        let reader = Reader {
+            user_id,
+            device_id: caller.device_id.clone(),
+            ignored: changes.ignored.clone(),
+        };
+        let waiting = Self {
+            caller,
+            reader,
+            wanted: Wanted::new(filter, request.state_after),
+            since: request.since,
+            full_state: request.full_state,
+            timeout_ms: request.timeout_ms,
+        };
+        Ok((waiting, changes))
+    }
+
+    async fn run(mut self, changes: Changes, started_ms: u64) -> Result<SyncAnswer, ApiError> {
+        let deadline_ms = started_ms + self.timeout_ms;
+        let (mut changes, mut answer) = self.check(changes).await?;
+        let is_impatient = self.since.is_none() || self.full_state || self.timeout_ms == 0;
+        if is_impatient || !answer.is_empty() {
+            return Ok(answer);
+        }
+        let context = self.caller.context.clone();
+        let mut waiter = context.register_waiter(&self.reader.user_id).await?;
+        let mut waited = Waited::Woken;
+        loop {
+            (changes, answer) = self.look(changes.typing_expires_ts).await?;
+            let now_ms = context.now_ms();
+            if !answer.is_empty() || waited == Waited::Closed || now_ms >= deadline_ms {
+                return Ok(answer);
+            }
+            let until_ms = changes.typing_expires_ts.map_or(deadline_ms, |ts| ts.min(deadline_ms));
+            waited = waiter.wait(until_ms.saturating_sub(now_ms).max(1)).await;
+            if waited == Waited::TimedOut && until_ms == deadline_ms {
+                // The client asks again at once, and that request looks.
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Looks again. Who stops typing by themselves at `typing_expires_ts` is told of here.
+    async fn look(
+        &mut self,
+        typing_expires_ts: Option<u64>,
+    ) -> Result<(Changes, SyncAnswer), ApiError> {
+        let context = self.caller.context.clone();
+        let now_ms = context.now_ms();
+        let look = Look {
+            user_id: &self.reader.user_id,
+            since: self.since.as_ref(),
+            all_rooms: false,
+            presence: context.config.presence,
+            now_ms,
+        };
+        let mut batch = Vec::new();
+        if typing_expires_ts.is_some_and(|ts| ts <= now_ms) {
+            batch.extend(typing::expire(now_ms));
+        }
+        let expiring = batch.len();
+        batch.extend(changes::statements(&look));
+        let mut results = Results::new(context.batch(batch).await?);
+        results.skip(expiring);
+        let changes = changes::read(&look, &mut results)?;
+        self.reader.ignored.clone_from(&changes.ignored);
+        self.check(changes).await
+    }
+
+    /// Answers what a look has found. Where that is nothing the client wants, the next look goes
+    /// on from here.
+    async fn check(&mut self, mut changes: Changes) -> Result<(Changes, SyncAnswer), ApiError> {
+        let context = self.caller.context.clone();
+        let typing_expires_ts = changes.typing_expires_ts;
+        let upto = changes.upto.clone();
+        if let (Some(since), Some(upto)) = (&self.since, &upto)
+            && let Some(bounded) = changes::bounded(since, upto)
+        {
+            self.since = Some(bounded);
+        }
+        let sync = Sync {
+            context: &context,
+            reader: &self.reader,
+            wanted: &self.wanted,
+            since: self.since.as_ref(),
+        };
+        let answer = sync.answer(std::mem::take(&mut changes)).await?;
+        if answer.is_empty() && self.since.is_some() {
+            self.since = upto;
+        }
+        Ok((Changes { typing_expires_ts, ..Changes::default() }, answer))
+    }
+}
+
+fn stored_filter(row: Option<FilterRow>) -> Result<FilterDefinition, ApiError> {
+    let row = row.ok_or_else(no_such_filter)?;
+    serde_json::from_str(&row.filter_json).map_err(|_| no_such_filter())
+}
+
+/// Notes that somebody is there, after the answer; others are told only if that is news.
+fn set_presence(caller: &Caller, old: Option<PresenceRow>, wanted: PresenceState) {
+    let now_ms = caller.context.now_ms();
+    let is_same = old.as_ref().is_some_and(|old| old.state == wanted);
+    let is_recent = old.as_ref().is_some_and(|old| now_ms < old.last_active_ts + SEEN_EVERY_MS);
+    if wanted == PresenceState::Offline || (is_same && is_recent) {
+        return;
+    }
+    let (context, user_id) = (caller.context.clone(), caller.user_id.clone());
+    caller.context.platform.spawn(Box::pin(async move {
+        let status_msg = old.and_then(|old| old.status_msg);
+        let mut batch = match is_same {
+            true => vec![presence::seen(&user_id, now_ms)],
+            false => presence::set(&user_id, &wanted, status_msg.as_deref(), now_ms),
+        };
+        let written = batch.len();
+        if !is_same {
+            batch.push(presence::select_observers(&user_id));
+        }
+        let mut results = match context.platform.batch(batch).await {
+            Ok(results) => Results::new(results),
+            Err(error) => return crate::log::warn(&format!("presence was not noted: {error}")),
+        };
+        results.skip(written);
+        let observers = results.rows::<ObserverRow>().unwrap_or_default().into_iter();
+        let mut users: Vec<_> = observers.map(|row| row.user_id).collect();
+        if !is_same {
+            users.push(user_id);
+            context.announce(Announcement::Users(users));
+        }
+    }));
+}

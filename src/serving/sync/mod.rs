@@ -1,0 +1,254 @@
+//! What one `/sync` answers: from the log to the answer.
+//!
+//! 1. [`changes`]: the first look, one batch: how far the log goes and what concerns the user.
+//! 2. [`reads`]: the second look, one batch for a chunk of rooms.
+//! 3. [`state`], [`history`]: pure: the timeline, and the state at its start.
+//! 4. State events that have not come along are read, and the answer is written.
+//!
+//! Invariant: a token stands for everything up to its positions; what an answer leaves out lies
+//! behind its `prev_batch` or is none of the reader's.
+
+pub mod answer;
+pub mod changes;
+mod extras;
+mod history;
+mod reads;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use myelin_protocol::client_event::EventFormat;
+use myelin_protocol::filter::{pdu_matches, project_fields, room_matches};
+use myelin_protocol::pdu::raw_json;
+use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
+use ruma::api::client::filter::{EventFormat as WantedFormat, FilterDefinition};
+use ruma::{OwnedEventId, OwnedRoomId};
+use serde_json::value::RawValue;
+
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::serving::{self, Reader, StoredEvent};
+use crate::storage::database::Results;
+use crate::storage::{event_pages, push_rules};
+use answer::{Events, History, JoinedRoom, LeftRoom, Summary, SyncAnswer, TimelineAnswer};
+use changes::{Changes, RoomWindow, Section};
+use extras::RoomExtras;
+use history::{RoomHistory, histories};
+use reads::{Chunk, Contents, STATE_EVENTS_MAX};
+
+pub use reads::Wanted;
+
+/// One request, as far as it decides what is answered.
+pub struct Sync<'a> {
+    pub context: &'a Context,
+    pub reader: &'a Reader,
+    pub wanted: &'a Wanted,
+    pub since: Option<&'a StreamToken>,
+}
+
+impl Sync<'_> {
+    /// Answers what the first look has found.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn answer(&self, mut changes: Changes) -> Result<SyncAnswer, ApiError> {
+        let upto = changes.upto.take().unwrap_or_else(|| StreamToken::at(RoomStreamToken::live(0)));
+        let mut answer = SyncAnswer {
+            next_batch: upto.to_string(),
+            device_one_time_keys_count: BTreeMap::from([("signed_curve25519".to_owned(), 0)]),
+            ..SyncAnswer::default()
+        };
+        self.drop_unwanted(&mut changes);
+        answer.presence = self.presence(&changes);
+        answer.account_data = self.account_data(&mut changes).await?;
+        let mut quiet = changes.quiet_rooms();
+        let mut extras = RoomExtras::new(&mut changes);
+        let (windows, mut invitations) = split(std::mem::take(&mut changes.rooms));
+        let mut windows = windows.into_iter().peekable();
+        loop {
+            let chunk = Chunk {
+                windows: windows.by_ref().take(self.wanted.rooms_max()).collect(),
+                invitations: std::mem::take(&mut invitations),
+                quiet: std::mem::take(&mut quiet),
+                is_initial: self.since.is_none(),
+            };
+            self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
+            if windows.peek().is_none() {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Drops rooms that the filter does not want.
+    fn drop_unwanted(&self, changes: &mut Changes) {
+        let filter = &self.wanted.filter.room;
+        let is_initial = self.since.is_none();
+        changes.rooms.retain(|room_id, window| {
+            let is_past = matches!(window.section, Section::Leave { by_choice: true, .. });
+            room_matches(filter, room_id) && (!is_past || !is_initial || filter.include_leave)
+        });
+        let wants = |room_id: &OwnedRoomId| room_matches(filter, room_id);
+        changes.room_account_data.retain(|row| wants(&row.room_id));
+        changes.tags.retain(|row| wants(&row.room_id));
+        changes.receipts.retain(|row| wants(&row.room_id));
+        changes.typing.retain(|row| wants(&row.room_id));
+    }
+
+    async fn answer_chunk(
+        &self,
+        mut chunk: Chunk,
+        upto: &StreamToken,
+        extras: &mut RoomExtras,
+        answer: &mut SyncAnswer,
+    ) -> Result<(), ApiError> {
+        let mut contents = self.read(&chunk).await?;
+        if contents.too_many_changes {
+            // Who has missed so much gets the whole state instead of what has changed.
+            chunk.windows.iter_mut().for_each(|window| window.is_full = true);
+            contents = self.read(&chunk).await?;
+        }
+        extras.add(&mut contents);
+        let windows = std::mem::take(&mut chunk.windows);
+        let rooms = histories(windows, self.wanted, self.reader, &mut contents);
+        self.read_missing(&rooms, &mut contents).await?;
+        for room in rooms {
+            self.add_room(room, &contents, upto, extras, answer);
+        }
+        self.add_invitations(&chunk.invitations, &contents, answer);
+        for room_id in std::mem::take(&mut contents.quiet) {
+            let mut room = JoinedRoom::default();
+            extras.fill(&room_id, &self.wanted.filter.room, &mut room);
+            room.history = self.history(Vec::new(), false, upto.to_string(), Vec::new());
+            if !room.account_data.is_empty() || !room.ephemeral.is_empty() {
+                answer.rooms.join.insert(room_id, room);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, chunk: &Chunk) -> Result<Contents, ApiError> {
+        let statements = chunk.statements(self.wanted, &self.reader.user_id);
+        if statements.is_empty() {
+            return Ok(Contents::default());
+        }
+        let mut results = Results::new(self.context.batch(statements).await?);
+        Ok(chunk.read(self.wanted, &mut results)?)
+    }
+
+    /// Reads the state events that have not come along, so many at a time.
+    async fn read_missing(
+        &self,
+        rooms: &[RoomHistory],
+        contents: &mut Contents,
+    ) -> Result<(), ApiError> {
+        let missing: BTreeSet<OwnedEventId> =
+            rooms.iter().flat_map(|room| room.missing(contents)).collect();
+        let missing: Vec<OwnedEventId> = missing.into_iter().collect();
+        for ids in missing.chunks(STATE_EVENTS_MAX) {
+            let statement = serving::state(event_pages::by_id(ids));
+            let mut results = Results::new(self.context.batch(vec![statement]).await?);
+            contents.add_events(serving::read_state(&mut results)?);
+        }
+        Ok(())
+    }
+
+    fn add_room(
+        &self,
+        room: RoomHistory,
+        contents: &Contents,
+        upto: &StreamToken,
+        extras: &mut RoomExtras,
+        answer: &mut SyncAnswer,
+    ) {
+        let room_id = room.window.room_id.clone();
+        let state_filter = &self.wanted.filter.room.state;
+        let state = room.state.values().filter_map(|event_id| contents.events.get(event_id));
+        let state = state.filter(|event| pdu_matches(state_filter, &event.pdu));
+        let state: Vec<_> = state.map(|event| self.format(event, None)).collect();
+        let prev_batch = upto.with_room_key(RoomStreamToken::live(room.prev_stream)).to_string();
+        let events = room.timeline.iter();
+        let events = events.map(|visible| self.format(&visible.event, Some(&visible.membership)));
+        let mut joined = JoinedRoom::default();
+        let is_silent = state.is_empty() && room.timeline.is_empty() && !room.window.is_full;
+        joined.history = self.history(events.collect(), room.limited, prev_batch, state);
+        extras.fill(&room_id, &self.wanted.filter.room, &mut joined);
+        if room.window.section != Section::Join {
+            let JoinedRoom { history, account_data, .. } = joined;
+            answer.rooms.leave.insert(room_id, LeftRoom { history, account_data });
+            return;
+        }
+        if is_silent && joined.account_data.is_empty() && joined.ephemeral.is_empty() {
+            return;
+        }
+        if self.wanted.lazy_members && (room.window.is_full || room.has_members()) {
+            joined.summary = summary(&room, contents);
+        }
+        answer.rooms.join.insert(room_id, joined);
+    }
+
+    fn history(
+        &self,
+        events: Vec<Box<RawValue>>,
+        limited: bool,
+        prev_batch: String,
+        state: Vec<Box<RawValue>>,
+    ) -> History {
+        let timeline = TimelineAnswer { events, limited, prev_batch };
+        let state = Some(Events { events: state });
+        match self.wanted.state_after {
+            true => History { timeline, state: None, state_after: state },
+            false => History { timeline, state, state_after: None },
+        }
+    }
+
+    fn format(&self, event: &StoredEvent, membership: Option<&str>) -> Box<RawValue> {
+        let filter: &FilterDefinition = &self.wanted.filter;
+        let format = match filter.event_format {
+            WantedFormat::Federation => EventFormat::Federation,
+            _ => EventFormat::ClientWithoutRoomId,
+        };
+        let event = self.reader.format(event, membership, format, self.context.now_ms());
+        let Some(fields) = &filter.event_fields else { return event };
+        match serde_json::from_str(event.get()) {
+            Ok(event) => raw_json(&project_fields(&event, fields)),
+            Err(_) => event,
+        }
+    }
+
+    async fn account_data(&self, changes: &mut Changes) -> Result<Events, ApiError> {
+        let user_id = &self.reader.user_id;
+        let mut rules = changes.push_rules.take();
+        if changes.push_rules_changed && rules.is_none() {
+            let statements = push_rules::select(user_id.as_str()).to_vec();
+            let mut results = Results::new(self.context.batch(statements).await?);
+            rules = Some(push_rules::StoredRules::read(&mut results)?);
+        }
+        let rules = rules.map(|rules| rules.content(user_id));
+        let rows = std::mem::take(&mut changes.account_data);
+        Ok(extras::account_data(rows, rules, &self.wanted.filter.account_data))
+    }
+
+    fn presence(&self, changes: &Changes) -> Events {
+        let rows = changes.presence.iter();
+        let now_ms = self.context.now_ms();
+        extras::presence(rows, &self.wanted.filter.presence, self.since.is_none(), now_ms)
+    }
+}
+
+/// Windows on the log, and rooms that are seen from outside.
+fn split(rooms: BTreeMap<OwnedRoomId, RoomWindow>) -> (Vec<RoomWindow>, Vec<RoomWindow>) {
+    rooms
+        .into_values()
+        .partition(|window| matches!(window.section, Section::Join | Section::Leave { .. }))
+}
+
+fn summary(room: &RoomHistory, contents: &Contents) -> Summary {
+    let Some(row) = contents.summaries.get(&room.window.room_id) else {
+        return Summary::default();
+    };
+    Summary {
+        heroes: (!row.is_named).then(|| room.heroes.clone()),
+        joined_member_count: Some(row.joined_members),
+        invited_member_count: Some(row.invited_members),
+    }
+}

@@ -1,0 +1,300 @@
+//! The second look: the contents of the rooms that the first one found, some rooms at a time.
+//!
+//! Invariant: one batch for all rooms of a chunk, whatever their number; a chunk is so small that
+//! a batch stays within its rows.
+
+use std::collections::HashMap;
+
+use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
+use myelin_protocol::filter::{TIMELINE_LIMIT_DEFAULT, blocks_all_room_events};
+use ruma::api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilter};
+use ruma::{OwnedEventId, OwnedRoomId, UserId};
+
+use super::changes::{RoomWindow, Section};
+use super::state::{StateChange, StateIds};
+use crate::serving::{self, StoredEvent, Timeline};
+use crate::storage::account_data::{self, RoomAccountDataRow};
+use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::event_pages::{self, StreamWindow};
+use crate::storage::events;
+use crate::storage::receipts::{self, ReceiptRow};
+use crate::storage::room_tags::{self, TagRow};
+use crate::storage::state_groups::{self, StateFilter};
+use crate::storage::stream_positions::NOW;
+use crate::storage::sync::{self, StateChangeRow, StateIdRow, StateWindow, SummaryRow};
+
+/// The most timeline events of a room: a longer history is for `/messages`.
+const TIMELINE_EVENTS_MAX: usize = 100;
+
+/// The most timeline events of a batch.
+const BATCH_EVENTS_MAX: usize = 2_000;
+
+/// The most changes of state of a batch: who has missed more gets the whole state.
+const STATE_CHANGES_MAX: usize = 5_000;
+
+/// The most state events that are read at once.
+pub const STATE_EVENTS_MAX: usize = 1_000;
+
+/// What a filter means for reading.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub filter: FilterDefinition,
+    /// How many timeline events of a room.
+    pub limit: usize,
+    /// No timeline is wanted, so none is cut short.
+    pub blocks_timeline: bool,
+    pub blocks_state: bool,
+    pub lazy_members: bool,
+    /// The state after the timeline, not before it.
+    pub state_after: bool,
+}
+
+impl Wanted {
+    pub fn new(filter: FilterDefinition, state_after: bool) -> Self {
+        let timeline = &filter.room.timeline;
+        let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
+        let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
+        Self {
+            limit: limit.min(TIMELINE_EVENTS_MAX),
+            blocks_timeline: blocks_all_room_events(timeline),
+            blocks_state: blocks_all_room_events(&filter.room.state),
+            lazy_members: filter.room.state.lazy_load_options != LazyLoadOptions::Disabled,
+            state_after,
+            filter,
+        }
+    }
+
+    /// How many rooms are read at once.
+    pub fn rooms_max(&self) -> usize {
+        (BATCH_EVENTS_MAX / (self.limit + 1)).max(1)
+    }
+
+    fn timeline_filter(&self) -> &RoomEventFilter {
+        &self.filter.room.timeline
+    }
+
+    /// One more than is shown tells whether there are more.
+    fn read_limit(&self) -> u32 {
+        if self.blocks_timeline { 0 } else { self.limit as u32 + 1 }
+    }
+
+    fn shown_limit(&self) -> u32 {
+        if self.blocks_timeline { 0 } else { self.limit as u32 }
+    }
+}
+
+/// A chunk of rooms, sorted by what has to be read of them.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub windows: Vec<RoomWindow>,
+    /// Rooms to which the user is invited or on which they have knocked.
+    pub invitations: Vec<RoomWindow>,
+    /// Rooms with news that are no events, if the user is in them.
+    pub quiet: Vec<OwnedRoomId>,
+    /// The client has never synced: everything of the user has been read with the first look.
+    pub is_initial: bool,
+}
+
+/// What a batch brought.
+#[derive(Default)]
+pub struct Contents {
+    pub timeline: Option<Timeline>,
+    pub changes: HashMap<OwnedRoomId, Vec<StateChange>>,
+    /// There were more changes than are read.
+    pub too_many_changes: bool,
+    /// The current state of joined rooms of which all is wanted.
+    pub current: HashMap<OwnedRoomId, StateIds>,
+    /// State events that came along.
+    pub events: HashMap<OwnedEventId, StoredEvent>,
+    /// The state after the user left, as ids of `events`.
+    pub left: HashMap<OwnedRoomId, StateIds>,
+    /// The present memberships of those who sent what is shown.
+    pub members: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    pub summaries: HashMap<OwnedRoomId, SummaryRow>,
+    pub heroes: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    pub stripped: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    pub quiet: Vec<OwnedRoomId>,
+    pub receipts: Vec<ReceiptRow>,
+    pub room_account_data: Vec<RoomAccountDataRow>,
+    pub tags: Vec<TagRow>,
+}
+
+impl Chunk {
+    /// All statements, in the order in which [`Chunk::read`] takes their results.
+    pub fn statements(&self, wanted: &Wanted, user_id: &UserId) -> Vec<Statement> {
+        let (limit, filter) = (wanted.read_limit(), wanted.timeline_filter());
+        let mut batch = Vec::new();
+        if !self.windows.is_empty() {
+            let streams: Vec<StreamWindow> = self.windows.iter().map(stream_window).collect();
+            batch.push(events::served(event_pages::latest(&streams, limit, filter)));
+            let judged: Vec<StreamWindow> = self.windows.iter().filter_map(judged_window).collect();
+            let judged = event_pages::latest(&judged, limit, filter);
+            batch.push(events::visibility(judged, user_id.as_str()));
+            let states: Vec<StateWindow> = self.windows.iter().map(state_window).collect();
+            batch.push(sync::state_changes(
+                &states,
+                wanted.shown_limit(),
+                filter,
+                STATE_CHANGES_MAX,
+            ));
+            let (full, left) = self.full_rooms();
+            batch.push(sync::current_state_ids(&full, wanted.lazy_members));
+            batch.push(serving::state(state_groups::after_events(&left, &StateFilter::All)));
+            let new = self.rooms_new_to_client();
+            batch.push(receipts::in_rooms(user_id, &new, NOW));
+            batch.push(account_data::select_rooms(user_id, &new));
+            batch.push(room_tags::select_rooms(user_id, &new));
+            if wanted.lazy_members {
+                let joined = self.joined_windows();
+                let ids: Vec<_> = joined.iter().map(|window| window.room_id.clone()).collect();
+                let members = sync::members_of_senders(&joined, limit, filter, user_id);
+                batch.push(serving::state(members));
+                batch.push(sync::summaries(&ids));
+                batch.push(serving::state(sync::heroes(&ids, user_id)));
+            }
+        }
+        if !self.invitations.is_empty() {
+            let (rooms, event_ids) = self.invited_rooms();
+            let types = STRIPPED_STATE_TYPES.map(str::to_owned).to_vec();
+            batch.push(serving::state(event_pages::by_id(&event_ids)));
+            let stripped = state_groups::current(&rooms, &StateFilter::Types(types));
+            batch.push(serving::state(stripped));
+        }
+        if !self.quiet.is_empty() {
+            batch.push(sync::joined_of(user_id, &self.quiet));
+        }
+        batch
+    }
+
+    /// Takes the results of [`Chunk::statements`].
+    ///
+    /// # Errors
+    /// If the rows are not of those statements.
+    pub fn read(&self, wanted: &Wanted, results: &mut Results) -> Result<Contents, DatabaseError> {
+        let mut contents = Contents::default();
+        if !self.windows.is_empty() {
+            contents.timeline = Some(Timeline::read(results)?);
+            contents.add_changes(results.rows()?);
+            contents.add_current(results.rows()?);
+            contents.add_left(serving::read_state(results)?);
+            contents.receipts = results.rows()?;
+            contents.room_account_data = results.rows()?;
+            contents.tags = results.rows()?;
+            if wanted.lazy_members {
+                let members = serving::read_state(results)?;
+                contents.members = contents.add_events(members);
+                let summaries = results.rows()?.into_iter();
+                contents.summaries =
+                    summaries.map(|row: SummaryRow| (row.room_id.clone(), row)).collect();
+                let heroes = serving::read_state(results)?;
+                contents.heroes = contents.add_events(heroes);
+            }
+        }
+        if !self.invitations.is_empty() {
+            let invitations = serving::read_state(results)?;
+            contents.add_events(invitations);
+            let stripped = serving::read_state(results)?;
+            contents.stripped = contents.add_events(stripped);
+        }
+        if !self.quiet.is_empty() {
+            let joined = results.rows()?.into_iter();
+            contents.quiet = joined.map(|row: sync::MovedRoomRow| row.room_id).collect();
+        }
+        Ok(contents)
+    }
+
+    /// Joined rooms of which all state is wanted, and the events with which others were left.
+    fn full_rooms(&self) -> (Vec<OwnedRoomId>, Vec<OwnedEventId>) {
+        let full = || self.windows.iter().filter(|window| window.is_full);
+        let joined = full().filter(|window| window.section == Section::Join);
+        let left = full().filter(|window| window.section != Section::Join);
+        let left = left.filter_map(|window| window.member_event_id.clone());
+        (joined.map(|window| window.room_id.clone()).collect(), left.collect())
+    }
+
+    /// Rooms of which the client lacks what the user keeps for them, and the receipts.
+    fn rooms_new_to_client(&self) -> Vec<OwnedRoomId> {
+        let joined = self.windows.iter().filter(|window| window.section == Section::Join);
+        let new = joined.filter(|window| self.is_initial || window.newly_joined);
+        new.map(|window| window.room_id.clone()).collect()
+    }
+
+    fn joined_windows(&self) -> Vec<StreamWindow> {
+        let joined = self.windows.iter().filter(|window| window.section == Section::Join);
+        joined.map(stream_window).collect()
+    }
+
+    fn invited_rooms(&self) -> (Vec<OwnedRoomId>, Vec<OwnedEventId>) {
+        let invited = self.invitations.iter().filter_map(|window| match &window.section {
+            Section::Invite(event_id) | Section::Knock(event_id) => {
+                Some((window.room_id.clone(), event_id.clone()))
+            }
+            Section::Join | Section::Leave { .. } => None,
+        });
+        invited.unzip()
+    }
+}
+
+fn stream_window(window: &RoomWindow) -> StreamWindow {
+    StreamWindow { room_id: window.room_id.clone(), after: window.after, upto: window.upto }
+}
+
+/// The part of a window in which events are judged by the state at them.
+fn judged_window(window: &RoomWindow) -> Option<StreamWindow> {
+    let mut judged = stream_window(window);
+    if window.section == Section::Join {
+        judged.upto = judged.upto.min(window.member_stream_ordering);
+    }
+    (judged.upto > judged.after).then_some(judged)
+}
+
+fn state_window(window: &RoomWindow) -> StateWindow {
+    let until_now = window.is_full && window.section == Section::Join;
+    StateWindow { window: stream_window(window), is_full: window.is_full, until_now }
+}
+
+impl Contents {
+    fn add_changes(&mut self, rows: Vec<StateChangeRow>) {
+        self.too_many_changes = rows.len() >= STATE_CHANGES_MAX;
+        for row in rows {
+            self.changes.entry(row.room_id).or_default().push(StateChange {
+                stream_id: row.stream_id,
+                key: (row.event_type, row.state_key),
+                event_id: row.event_id,
+                prev_event_id: row.prev_event_id,
+            });
+        }
+    }
+
+    fn add_current(&mut self, rows: Vec<StateIdRow>) {
+        for row in rows {
+            let state = self.current.entry(row.room_id).or_default();
+            state.insert((row.event_type, row.state_key), row.event_id);
+        }
+    }
+
+    fn add_left(&mut self, events: Vec<StoredEvent>) {
+        for event in &events {
+            let state = self.left.entry(event.pdu.room_id.clone()).or_default();
+            if let Some(state_key) = event.pdu.state_key.clone() {
+                let key = (event.pdu.event_type.to_string(), state_key);
+                state.insert(key, event.pdu.event_id.clone());
+            }
+        }
+        self.add_events(events);
+    }
+
+    /// Keeps events; their ids by room.
+    pub fn add_events(
+        &mut self,
+        events: Vec<StoredEvent>,
+    ) -> HashMap<OwnedRoomId, Vec<OwnedEventId>> {
+        let mut ids: HashMap<OwnedRoomId, Vec<OwnedEventId>> = HashMap::new();
+        for event in events {
+            let event_id = event.pdu.event_id.clone();
+            ids.entry(event.pdu.room_id.clone()).or_default().push(event_id.clone());
+            self.events.insert(event_id, event);
+        }
+        ids
+    }
+}
