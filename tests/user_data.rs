@@ -127,7 +127,7 @@ fn account_data_is_an_object_and_two_types_are_set_elsewhere() {
     let rules = server.get(&alice, &user_path(&alice, "account_data/m.push_rules")).ok();
     assert_eq!(rules["global"]["override"][0]["rule_id"], ".m.rule.master");
     server
-        .put(&guest(&server), &path.replace("alice", "guest"), json!({}))
+        .put(guest(&server), &path.replace("alice", "guest"), json!({}))
         .error(403, "M_GUEST_ACCESS_FORBIDDEN");
 }
 
@@ -425,8 +425,17 @@ fn an_openid_token_is_stored_for_an_hour() {
         "user_id": alice.user_id,
     });
     assert_eq!(server.rows("SELECT * FROM open_id_tokens"), [row]);
+    let info = |token: &str| {
+        let path = "/_matrix/federation/v1/openid/userinfo";
+        server.get("", &format!("{path}?access_token={token}"))
+    };
+    let token = body["access_token"].as_str().unwrap();
+    assert_eq!(info(token).ok(), json!({ "sub": alice.user_id }));
+    info("an/invalid/token").error(401, "M_UNKNOWN_TOKEN");
+    server.get("", "/_matrix/federation/v1/openid/userinfo").error(401, "M_MISSING_TOKEN");
     server.post(&bob, &path, json!({})).error(403, "M_FORBIDDEN");
     server.platform.advance(3_600_001);
+    info(token).error(401, "M_UNKNOWN_TOKEN");
     server.post(&alice, &path, json!({})).ok();
     assert_eq!(server.rows("SELECT * FROM open_id_tokens").len(), 1);
 }

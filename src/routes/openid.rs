@@ -1,13 +1,16 @@
-//! Proof for third parties of who somebody is. Client-Server API, "OpenID".
+//! Proof for third parties of who somebody is. Client-Server API, "OpenID"; Server-Server API,
+//! "OpenID", which anyone may call.
 
 use std::time::Duration;
 
+use http::Method;
 use ruma::api::client::account::request_openid_token;
 use ruma::authentication::TokenType;
 
-use super::endpoint::{Caller, Route, authenticated};
-use crate::error::ApiError;
-use crate::storage::open_id_tokens;
+use super::endpoint::{Access, Answer, Caller, Incoming, Route, authenticated, json, raw};
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::database::Results;
+use crate::storage::open_id_tokens::{self, OpenIdTokenRow};
 
 /// As Synapse has it.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -15,7 +18,8 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const TOKEN_CHARACTERS: usize = 24;
 
 pub fn routes() -> Vec<Route> {
-    vec![authenticated(request_token)]
+    let user_info = &["/_matrix/federation/v1/openid/userinfo"];
+    vec![authenticated(request_token), raw(Method::GET, user_info, get_user_info)]
 }
 
 /// `POST /_matrix/client/v3/user/{userId}/openid/request_token`
@@ -37,4 +41,18 @@ async fn request_token(
         context.server_name().clone(),
         LIFETIME,
     ))
+}
+
+/// `GET /_matrix/federation/v1/openid/userinfo`: the token is one of ours for third parties.
+async fn get_user_info(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let token = incoming.query("access_token").ok_or_else(|| {
+        ApiError::new(ErrorCode::MissingToken, "There is no access_token in the query")
+    })?;
+    let context = &access.context;
+    let results = context.batch(vec![open_id_tokens::select(&token, context.now_ms())]).await?;
+    let row: Option<OpenIdTokenRow> = Results::new(results).first()?;
+    let row = row.ok_or_else(|| {
+        ApiError::new(ErrorCode::UnknownToken, "Access token is unknown or has expired")
+    })?;
+    json(&serde_json::json!({ "sub": row.user_id }))
 }
