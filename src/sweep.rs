@@ -7,16 +7,28 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::storage::{ui_auth_sessions, user_ips};
 
-/// How long addresses of users are kept.
-const USER_IPS_LIFETIME_MS: u64 = 28 * 24 * 60 * 60 * 1000;
+/// How often it runs: see the triggers of wrangler.toml.
+const INTERVAL_MS: u64 = 5 * 60 * 1000;
 
-/// Runs every part once.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long addresses of users are kept.
+const USER_IPS_LIFETIME_MS: u64 = 28 * DAY_MS;
+
+/// Runs every part that is due.
 pub async fn run(context: &Context) {
     report("leaving rooms", deactivation::resume(context).await);
-    report("removing what has expired", remove_expired(context).await);
+    // It walks through tables, so it is done in the first sweep of a day only.
+    if context.now_ms() % DAY_MS < INTERVAL_MS {
+        report("removing what has expired", remove_expired(context).await);
+    }
 }
 
-async fn remove_expired(context: &Context) -> Result<(), ApiError> {
+/// Removes what nobody can use any more.
+///
+/// # Errors
+/// If the commit fails.
+pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
     let now_ms = context.now_ms();
     let mut statements =
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));

@@ -3,8 +3,10 @@
 
 mod support;
 
+use myelin::durable::MembershipAction;
 use serde_json::{Value, json};
-use support::{PASSWORD, Server, account};
+use support::house::House;
+use support::{Failure, PASSWORD, Server, account};
 
 const REGISTER: &str = "/_matrix/client/v3/register";
 const LOGIN: &str = "/_matrix/client/v3/login";
@@ -310,4 +312,35 @@ fn users_are_seen_once_in_two_minutes() {
     let device = server.get(&alice, &device).ok();
     assert_eq!(device["last_seen_ts"], seen()[0]["last_seen"]);
     assert_eq!(device["last_seen_ip"], "192.0.2.1");
+}
+
+#[test]
+fn a_deactivated_user_leaves_all_rooms_even_after_an_interruption() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let rooms: Vec<String> = (0..3).map(|_| house.room(&alice, "shared")).collect();
+    for room_id in &rooms[..2] {
+        house.join(room_id, &bob);
+    }
+    house.membership(MembershipAction::Invite, &rooms[2], &alice, &bob);
+    let server = &house.server;
+    // The first room cannot be left: its writer finds no way to the database.
+    for _ in 0..8 {
+        server.platform.sqlite.fail_next("INSERT INTO event_json", Failure::BeforeLanding);
+    }
+    let path = "/_matrix/client/v3/account/deactivate";
+    server.post(&bob, path, with_password("bob", PASSWORD, json!({}))).ok();
+    assert_eq!(server.rows("SELECT * FROM users_pending_deactivation").len(), 1);
+    while server.platform.sqlite.planned_failures() > 0 {
+        let context = server.platform.context();
+        server.run(async move { myelin::sweep::run(&context).await });
+    }
+    let context = server.platform.context();
+    server.run(async move { myelin::sweep::run(&context).await });
+    assert!(server.rows("SELECT * FROM users_pending_deactivation").is_empty());
+    let memberships = server.rows(
+        "SELECT membership, count(*) AS rooms FROM local_current_membership
+         WHERE user_id = '@bob:example.org' GROUP BY membership",
+    );
+    assert_eq!(json!(memberships), json!([{ "membership": "leave", "rooms": 3 }]));
 }

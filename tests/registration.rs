@@ -140,7 +140,7 @@ fn a_session_holds_a_use_of_a_token_until_it_is_over() {
     // The session is given up, and swept away two days later.
     server.platform.advance(48 * 60 * 60 * 1000 + 1);
     let context = server.platform.context();
-    server.run(async move { myelin::sweep::run(&context).await });
+    server.run(async move { myelin::sweep::remove_expired(&context).await }).unwrap();
     assert_eq!(uses(&server), json!({ "pending": 0, "completed": 0 }));
     let challenge = server.post("", REGISTER, with_token("bob", "once"));
     let auth = json!({ "type": "m.login.terms", "session": challenge.body["session"] });

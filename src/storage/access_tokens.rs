@@ -183,28 +183,31 @@ pub fn delete(token_id: i64) -> Vec<Statement> {
     statements.into_iter().map(|sql| Statement::new(sql).bind(token_id)).collect()
 }
 
+/// Removes refresh tokens by the access tokens that belong to them, as there is no index by user:
+/// their predecessors, and the access tokens, go with them (the keys cascade). `condition` is on
+/// the access tokens; ?1 is the user.
+pub(super) fn delete_refresh_tokens(user_id: &UserId, condition: &str) -> Statement {
+    Statement::new(format!(
+        "DELETE FROM refresh_tokens WHERE id IN
+             (SELECT refresh_token_id FROM access_tokens WHERE user_id = ?1 AND {condition})"
+    ))
+    .bind(user_id.as_str())
+}
+
 /// Removes the tokens of one device.
-pub fn delete_of_device(user_id: &UserId, device_id: &str) -> Vec<Statement> {
-    let statements = [
-        "DELETE FROM access_tokens WHERE user_id = ?1 AND device_id = ?2",
-        "DELETE FROM refresh_tokens WHERE user_id = ?1 AND device_id = ?2",
-    ];
-    let bound = statements
-        .into_iter()
-        .map(|sql| Statement::new(sql).bind(user_id.as_str()).bind(device_id));
-    bound.collect()
+pub fn delete_of_device(user_id: &UserId, device_id: &str) -> [Statement; 2] {
+    let delete = Statement::new("DELETE FROM access_tokens WHERE user_id = ?1 AND device_id = ?2");
+    [
+        delete_refresh_tokens(user_id, "device_id = ?2").bind(device_id),
+        delete.bind(user_id.as_str()).bind(device_id),
+    ]
 }
 
 /// Removes all tokens of a user but this one.
-pub fn delete_all_but(user_id: &UserId, kept_token_id: Option<i64>) -> Vec<Statement> {
-    let statements = [
-        "DELETE FROM access_tokens WHERE user_id = ?1 AND id IS NOT ?2",
-        "DELETE FROM refresh_tokens WHERE user_id = ?1 AND id NOT IN
-             (SELECT refresh_token_id FROM access_tokens WHERE id = ?2
-              AND refresh_token_id IS NOT NULL)",
-    ];
-    let bound = statements
-        .into_iter()
-        .map(|sql| Statement::new(sql).bind(user_id.as_str()).bind(kept_token_id));
-    bound.collect()
+pub fn delete_all_but(user_id: &UserId, kept_token_id: Option<i64>) -> [Statement; 2] {
+    let delete = Statement::new("DELETE FROM access_tokens WHERE user_id = ?1 AND id IS NOT ?2");
+    [
+        delete_refresh_tokens(user_id, "id IS NOT ?2").bind(kept_token_id),
+        delete.bind(user_id.as_str()).bind(kept_token_id),
+    ]
 }

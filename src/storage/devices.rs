@@ -4,7 +4,7 @@ use ruma::{OwnedDeviceId, UserId};
 use serde::Deserialize;
 
 use super::database::Statement;
-use super::device_lists;
+use super::{access_tokens, device_lists};
 
 /// A device as its owner sees it.
 #[derive(Debug, Deserialize)]
@@ -93,7 +93,6 @@ pub enum Selection<'a> {
 /// What belongs to a device: table, column of the user.
 const TABLES: &[(&str, &str)] = &[
     ("access_tokens", "user_id"),
-    ("refresh_tokens", "user_id"),
     ("device_auth_providers", "user_id"),
     ("device_inbox", "user_id"),
     ("e2e_device_keys_json", "user_id"),
@@ -119,6 +118,7 @@ pub fn delete(user_id: &UserId, selection: Selection<'_>, now_ms: u64) -> Vec<St
     let existing =
         format!("SELECT device_id FROM devices WHERE user_id = ?1 AND hidden = 0 AND {condition}");
     let mut statements = device_lists::record(user_id, &existing, chosen, now_ms);
+    statements.push(chosen(access_tokens::delete_refresh_tokens(user_id, condition)));
     for (table, user) in TABLES {
         let sql = format!("DELETE FROM {table} WHERE {user} = ?1 AND {condition}");
         statements.push(chosen(Statement::new(sql).bind(user_id.as_str())));
