@@ -4,8 +4,12 @@
 use crate::accounts::deactivation;
 use crate::accounts::user_interactive::SESSION_LIFETIME_MS;
 use crate::context::Context;
+use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
-use crate::storage::{ui_auth_sessions, user_ips};
+use crate::storage::database::Results;
+use crate::storage::presence::ObserverRow;
+use crate::storage::typing::ExpiredRow;
+use crate::storage::{presence, typing, ui_auth_sessions, user_ips};
 
 /// How often it runs: see the triggers of wrangler.toml.
 const INTERVAL_MS: u64 = 5 * 60 * 1000;
@@ -15,9 +19,18 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long addresses of users are kept.
 const USER_IPS_LIFETIME_MS: u64 = 28 * DAY_MS;
 
+/// How long somebody is online who is not seen any more.
+const PRESENCE_LIFETIME_MS: u64 = 5 * 60 * 1000;
+
+/// Of how many who have gone offline the others are told at once; of the rest they learn with
+/// their next sync.
+const ANNOUNCED_OFFLINE_MAX: usize = 50;
+
 /// Runs every part that is due.
 pub async fn run(context: &Context) {
     report("leaving rooms", deactivation::resume(context).await);
+    report("ending typing", end_typing(context).await);
+    report("taking people offline", end_presence(context).await);
     // It walks through tables, so it is done in the first sweep of a day only.
     if context.now_ms() % DAY_MS < INTERVAL_MS {
         report("removing what has expired", remove_expired(context).await);
@@ -34,6 +47,38 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));
     statements.push(user_ips::delete_older_than(now_ms.saturating_sub(USER_IPS_LIFETIME_MS)));
     context.batch(statements).await?;
+    Ok(())
+}
+
+/// Whoever waits in a sync ends it in time; this is for rooms in which nobody waits.
+async fn end_typing(context: &Context) -> Result<(), ApiError> {
+    let mut results = Results::new(context.batch(typing::expire(context.now_ms())).await?);
+    results.skip(1);
+    for row in results.rows::<ExpiredRow>()? {
+        if let Err(error) = context.room(&row.room_id, RoomCommand::Announce).await {
+            crate::log::warn(&format!("typing in {} woke nobody: {error}", row.room_id));
+        }
+    }
+    Ok(())
+}
+
+async fn end_presence(context: &Context) -> Result<(), ApiError> {
+    let seen_before_ms = context.now_ms().saturating_sub(PRESENCE_LIFETIME_MS);
+    let mut results = Results::new(context.batch(presence::expire(seen_before_ms)).await?);
+    results.skip(1);
+    let gone = results.rows::<ObserverRow>()?;
+    let gone = gone.iter().take(ANNOUNCED_OFFLINE_MAX);
+    let reads: Vec<_> = gone.map(|row| presence::select_observers(&row.user_id)).collect();
+    if reads.is_empty() {
+        return Ok(());
+    }
+    let mut observers = Vec::new();
+    for result in context.batch(reads).await? {
+        observers.extend(result.rows::<ObserverRow>()?.into_iter().map(|row| row.user_id));
+    }
+    observers.sort();
+    observers.dedup();
+    context.announce(Announcement::Users(observers));
     Ok(())
 }
 

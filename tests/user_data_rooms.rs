@@ -168,6 +168,35 @@ fn account_data_wakes_its_user_and_presence_those_who_share_a_room() {
 }
 
 #[test]
+fn the_sweep_ends_typing_and_takes_those_offline_who_are_not_seen() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = create_room(&server, "a", &alice);
+    join(&server, &room_id, &bob);
+    let typing = format!("{V3}/rooms/{room_id}/typing/{}", alice.user_id);
+    server.put(&alice, &typing, json!({ "typing": true })).ok();
+    let presence = format!("{V3}/presence/{}/status", alice.user_id);
+    server.put(&alice, &presence, json!({ "presence": "online" })).ok();
+    let sweep = || {
+        let platform = server.platform.clone();
+        let user_id = bob.user_id.clone();
+        let waiter = async move { platform.register_waiter(&user_id).await };
+        let mut waiter = server.run(waiter).unwrap();
+        let context = server.platform.context();
+        server.run(async move { myelin::sweep::run(&context).await });
+        server.run(async move { waiter.wait(1).await })
+    };
+    assert_eq!(sweep(), Waited::TimedOut);
+    server.platform.advance(31_000);
+    assert_eq!(sweep(), Waited::Woken, "alice has stopped typing");
+    assert_eq!(server.get(&bob, &presence).ok()["presence"], "online");
+    server.platform.advance(300_000);
+    assert_eq!(sweep(), Waited::Woken, "alice has gone");
+    assert_eq!(server.get(&bob, &presence).ok()["presence"], "offline");
+    assert_eq!(sweep(), Waited::TimedOut);
+}
+
+#[test]
 fn notifications_come_newest_first_with_their_events() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));

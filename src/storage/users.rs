@@ -1,9 +1,10 @@
-//! `users`, with the first row of a user's profile.
+//! `users`: the accounts of this server.
 
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
+use super::profiles;
 
 /// What a login needs to know of a user.
 #[derive(Clone, Debug, Deserialize)]
@@ -96,12 +97,7 @@ pub fn insert(user: &NewUser, now_ms: u64) -> Vec<Statement> {
     .bind(user.user_type.clone())
     .bind(user.consent_version.clone())
     .bind(consent_ts);
-    let insert_profile = Statement::new(
-        "INSERT INTO profiles (user_id, full_user_id, displayname) VALUES (?1, ?2, ?3)",
-    )
-    .bind(user.user_id.localpart())
-    .bind(user.user_id.as_str())
-    .bind(user.display_name.clone());
+    let insert_profile = profiles::insert(&user.user_id, user.display_name.as_deref());
     vec![insert_user, insert_profile]
 }
 
