@@ -1,4 +1,5 @@
 //! `/initialSync`: what old clients begin with.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -68,13 +68,16 @@ fn ends(
     direction: Direction,
     from: Option<RoomStreamToken>,
 ) -> (RoomStreamToken, Option<RoomStreamToken>) {
-    let (near, far): (fn(&StoredEvent) -> _, fn(&StoredEvent) -> _) = match direction {
-        Direction::Backward => (StoredEvent::token_after, StoredEvent::token_before),
-        Direction::Forward => (StoredEvent::token_before, StoredEvent::token_after),
+    let (first, last) = (timeline.events.first(), timeline.events.last());
+    let (start, end) = match direction {
+        Direction::Backward => {
+            (first.map(StoredEvent::token_after), last.map(StoredEvent::token_before))
+        }
+        Direction::Forward => {
+            (first.map(StoredEvent::token_before), last.map(StoredEvent::token_after))
+        }
     };
-    let start = from.or_else(|| timeline.events.first().map(near));
-    let start = start.unwrap_or_else(|| RoomStreamToken::historic(0, 0));
-    (start, timeline.events.last().map(far))
+    (from.or(start).unwrap_or_else(|| RoomStreamToken::historic(0, 0)), end)
 }
 
 /// The database knows wildcards only by what stands before them: the filter has the last word.
