@@ -3,8 +3,10 @@
 
 mod support;
 
+use myelin::context::Platform;
 use myelin::durable::MembershipAction;
 use serde_json::{Value, json};
+use support::Account;
 use support::house::House;
 
 const V3: &str = "/_matrix/client/v3";
@@ -126,4 +128,98 @@ fn who_is_there_comes_with_the_room() {
     assert_eq!(content["user_id"], alice.user_id);
     assert_eq!(content["status_msg"], "here");
     assert!(content["last_active_ago"].is_u64());
+}
+
+/// The events of `/events` from a token on, until it has nothing more, and the last token.
+fn drain(house: &House, reader: &Account, from: &str) -> (Vec<Value>, String) {
+    let (mut events, mut from) = (Vec::new(), from.to_owned());
+    loop {
+        let path = format!("/_matrix/client/r0/events?timeout=0&from={from}");
+        let body = house.server.get(reader, &path).ok();
+        from = body["end"].as_str().unwrap().to_owned();
+        match body["chunk"].as_array().unwrap() {
+            chunk if chunk.is_empty() => return (events, from),
+            chunk => events.extend(chunk.clone()),
+        }
+    }
+}
+
+fn now(house: &House, reader: &Account) -> String {
+    let body = house.server.get(reader, "/_matrix/client/r0/events?timeout=0").ok();
+    assert_eq!(body["chunk"], json!([]));
+    body["end"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_event_stream_gives_everything_once_and_in_order() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let rooms = [house.room(&alice, "shared"), house.room(&alice, "shared")];
+    let elsewhere = house.room(&bob, "shared");
+    let from = now(&house, &alice);
+    let mut expected = Vec::new();
+    for number in 0..220 {
+        let room_id = &rooms[usize::from(number % 3 == 0)];
+        expected.push(house.message(room_id, &alice, &number.to_string()));
+        house.message(&elsewhere, &bob, "not for alice");
+    }
+    house.membership(MembershipAction::Invite, &elsewhere, &bob, &alice);
+    let (events, end) = drain(&house, &alice, &from);
+    let ids: Vec<&str> = events.iter().filter_map(|event| event["event_id"].as_str()).collect();
+    assert_eq!(ids[..220], expected);
+    assert_eq!(events[220]["content"]["membership"], "invite");
+    assert_eq!(events.len(), 221);
+    assert_eq!(drain(&house, &alice, &end).0, Vec::<Value>::new());
+}
+
+#[test]
+fn the_event_stream_has_receipts_tags_and_typing() {
+    let house = House::new();
+    let alice = house.account("alice");
+    let room_id = house.room(&alice, "shared");
+    let event_id = house.message(&room_id, &alice, "one");
+    let from = now(&house, &alice);
+    let user = format!("{V3}/user/{}", alice.user_id);
+    house.server.put(&alice, &format!("{user}/rooms/{room_id}/tags/u.x"), json!({})).ok();
+    let receipt = format!("{V3}/rooms/{room_id}/receipt/m.read/{event_id}");
+    house.server.post(&alice, &receipt, json!({})).ok();
+    let typing = json!({ "typing": true, "timeout": 5000 });
+    house
+        .server
+        .put(&alice, &format!("{V3}/rooms/{room_id}/typing/{}", alice.user_id), typing)
+        .ok();
+    let (events, _) = drain(&house, &alice, &from);
+    let find = |event_type: &str| events.iter().find(|e| e["type"] == event_type).unwrap();
+    assert_eq!(find("m.tag")["content"]["tags"], json!({ "u.x": {} }));
+    assert_eq!(find("m.typing")["content"]["user_ids"], json!([alice.user_id]));
+    assert!(find("m.receipt")["content"][&event_id]["m.read"].is_object());
+    assert!(
+        events.iter().all(|event| event["room_id"] == room_id || event["type"] == "m.presence")
+    );
+}
+
+#[test]
+fn a_waiting_stream_is_woken_and_a_strange_room_is_refused() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    let from = now(&house, &alice);
+    let path = format!("{V3}/events?timeout=10000&from={from}");
+    let waiting = house.server.request("GET", &alice, &path, &Value::Null);
+    let started_ms = house.server.platform.now_ms();
+    let platform = house.server.platform.clone();
+    let room = ruma::RoomId::parse(room_id.as_str()).unwrap();
+    let send = house.message_command(&alice, "wake up");
+    let reply = house.server.run(async move {
+        let sending = async move {
+            platform.sleep(50).await;
+            platform.room(&room, send).await.unwrap();
+        };
+        futures_util::future::join(waiting, sending).await.0
+    });
+    assert!(house.server.platform.now_ms() < started_ms + 10_000);
+    assert_eq!(reply.ok()["chunk"][0]["content"]["body"], "wake up");
+    let peek = format!("{V3}/events?timeout=0&room_id={room_id}");
+    house.server.get(&bob, &peek).error(403, "M_FORBIDDEN");
+    house.server.get(&bob, &format!("{V3}/events?from=x")).error(400, "M_INVALID_PARAM");
 }

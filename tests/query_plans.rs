@@ -87,6 +87,7 @@ fn pages(selections: &mut Vec<(&'static str, Selection)>) {
     selections.push(("around", event_pages::around(&room_id, &event_id, 5, 5, &filter)));
     let windows = [StreamWindow { room_id: room_id.clone(), after: 0, upto: 9 }];
     selections.push(("the latest", event_pages::latest(&windows, 10, &filter)));
+    selections.push(("the earliest", event_pages::earliest(&windows, 10, &filter)));
     selections.push(("by id and room", event_pages::of_room(&room_id, &event_id)));
     selections.push(("by id", event_pages::by_id(&[event_id])));
     selections.push(("the last", event_pages::last_at(&room_id, 1)));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use http::Method;
 use myelin_protocol::client_event::EventFormat;
 use myelin_protocol::filter::LIMIT_MAX;
-use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
+use myelin_protocol::sync_token::StreamToken;
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ use super::room_read::RoomRead;
 use super::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
 use crate::serving::legacy::{as_first_version, data_event, presence_event, receipt_events};
+use crate::serving::sync::changes;
 use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline, VisibleEvent};
 use crate::serving::{read_state, state, timeline};
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
@@ -26,7 +27,7 @@ use crate::storage::receipts::{self, ReceiptRow};
 use crate::storage::room_members::{self, InitialRoomRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::state_groups::{self, StateFilter};
-use crate::storage::stream_positions::{self, NOW, PositionRow, StreamName};
+use crate::storage::stream_positions::{self, NOW};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -70,7 +71,7 @@ async fn initial_sync(access: Access, incoming: Incoming) -> Result<Answer, ApiE
     let mut results = Results::new(results);
     let rows: Vec<InitialRoomRow> = results.rows()?;
     let reader = reader(&caller, results.rows()?);
-    let upto = token_of(&results.rows()?);
+    let upto = changes::token(&results.rows()?);
     let mut rooms = Vec::with_capacity(rows.len());
     let mut all_receipts = Vec::new();
     for chunk in rows.chunks(ROOMS_OF_BATCH_MAX) {
@@ -112,7 +113,7 @@ async fn initial_sync_of_room(access: Access, incoming: Incoming) -> Result<Answ
     let mut read = RoomRead::begin(access, room_id, statements).await?;
     let how = read.access()?;
     let row: Option<InitialRoomRow> = read.results.first()?;
-    let upto = token_of(&read.results.rows()?);
+    let upto = changes::token(&read.results.rows()?);
     let presences: Vec<PresenceRow> = read.results.rows()?;
     let (asked, is_peeking) = match (row, how) {
         (Some(row), RoomAccess::Joined | RoomAccess::Departed { .. }) => (Asked::of(&row), false),
@@ -153,23 +154,6 @@ fn presence_events(caller: &Caller, rows: &[PresenceRow]) -> Vec<Value> {
     }
     let now_ms = caller.context.now_ms();
     rows.iter().map(|row| presence_event(row, now_ms)).collect()
-}
-
-/// Where every stream stands: what `/events` and `/sync` go on from.
-fn token_of(rows: &[PositionRow]) -> StreamToken {
-    let at = |stream: StreamName| {
-        rows.iter().find(|row| row.stream_name == stream.as_str()).map_or(0, |row| row.stream_id)
-    };
-    StreamToken {
-        presence_key: at(StreamName::Presence),
-        typing_key: at(StreamName::Typing),
-        receipt_key: at(StreamName::Receipts).into(),
-        account_data_key: at(StreamName::AccountData),
-        push_rules_key: at(StreamName::PushRules),
-        to_device_key: at(StreamName::ToDevice),
-        device_list_key: at(StreamName::DeviceLists).into(),
-        ..StreamToken::at(RoomStreamToken::live(at(StreamName::Events)))
-    }
 }
 
 /// A room to be read: its present, or its past up to a membership event.

@@ -8,6 +8,7 @@ mod devices;
 mod directory;
 mod dispatch;
 mod endpoint;
+mod events;
 mod filters;
 mod initial_sync;
 mod login;
@@ -73,6 +74,7 @@ pub fn table() -> Vec<Route> {
         directory::routes(),
         public_rooms::routes(),
         initial_sync::routes(),
+        events::routes(),
     ]
     .into_iter()
     .flatten()

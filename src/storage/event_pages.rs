@@ -205,19 +205,32 @@ pub fn around(
 /// The latest `limit` events of each window, all rooms at once. One more than is shown tells
 /// whether there are more: ask for it.
 pub fn latest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
+    of_windows(windows, |selection| push_latest(selection, limit, filter))
+}
+
+/// The earliest `limit` events of each window, all rooms at once.
+pub fn earliest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
+    of_windows(windows, |selection| push_window(selection, "ASC", limit, filter))
+}
+
+fn of_windows(windows: &[StreamWindow], push: impl FnOnce(&mut Selection)) -> Selection {
     let mut selection = Selection::new();
     let windows = selection.bind_json(&windows);
     selection.push(&format!(
         "SELECT l.stream_ordering FROM json_each({windows}) w
          CROSS JOIN events l ON l.stream_ordering IN ("
     ));
-    push_latest(&mut selection, limit, filter);
+    push(&mut selection);
     selection.push(")");
     selection
 }
 
 /// The latest `limit` events of the window `w`.
 pub(super) fn push_latest(selection: &mut Selection, limit: u32, filter: &RoomEventFilter) {
+    push_window(selection, "DESC", limit, filter);
+}
+
+fn push_window(selection: &mut Selection, order: &str, limit: u32, filter: &RoomEventFilter) {
     selection.push(
         "SELECT e.stream_ordering FROM events e
          WHERE e.room_id = w.value ->> '$.room_id'
@@ -227,7 +240,7 @@ pub(super) fn push_latest(selection: &mut Selection, limit: u32, filter: &RoomEv
     );
     push_filter(selection, filter);
     let limit = selection.bind(limit);
-    selection.push(&format!(" ORDER BY e.stream_ordering DESC LIMIT {limit}"));
+    selection.push(&format!(" ORDER BY e.stream_ordering {order} LIMIT {limit}"));
 }
 
 /// The event of a room that is nearest to a time, looking in one direction.

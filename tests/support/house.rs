@@ -109,6 +109,19 @@ impl House {
         }
     }
 
+    /// What sends a message, for a moment of the caller's choice.
+    pub fn message_command(&self, sender: &Account, body: &str) -> RoomCommand {
+        let content = json!({ "msgtype": "m.text", "body": body });
+        let event = NewEvent {
+            sender: user(sender),
+            event_type: "m.room.message".to_owned(),
+            state_key: None,
+            content: to_raw_value(&content).unwrap(),
+            redacts: None,
+        };
+        RoomCommand::Send(SendEvent { event, transaction: None, origin_server_ts: None })
+    }
+
     pub fn message(&self, room_id: &str, sender: &Account, body: &str) -> String {
         let content = json!({ "msgtype": "m.text", "body": body });
         self.send(room_id, sender, json!({ "type": "m.room.message", "content": content }))

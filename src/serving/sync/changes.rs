@@ -159,7 +159,7 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
 }
 
 /// A token of all positions.
-fn token(positions: &[PositionRow]) -> StreamToken {
+pub fn token(positions: &[PositionRow]) -> StreamToken {
     let positions: HashMap<&str, i64> =
         positions.iter().map(|row| (row.stream_name.as_str(), row.stream_id)).collect();
     let of = |name: &str| positions.get(name).copied().unwrap_or_default();
