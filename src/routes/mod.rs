@@ -12,6 +12,7 @@ mod events;
 mod filters;
 mod initial_sync;
 mod login;
+mod membership;
 mod meta;
 mod notifications;
 mod openid;
@@ -29,6 +30,8 @@ mod room_messages;
 mod room_read;
 mod room_state;
 mod sync;
+mod room_create;
+mod room_send;
 mod tags;
 mod third_party;
 mod threepids;
@@ -51,6 +54,9 @@ pub fn table() -> Vec<Route> {
         devices::routes(),
         administration::routes(),
         auth_fallback::routes(),
+        room_create::routes(),
+        room_send::routes(),
+        membership::routes(),
         account_data::routes(),
         filters::routes(),
         notifications::routes(),

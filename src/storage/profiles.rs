@@ -1,7 +1,7 @@
 //! `profiles`: what users tell everyone about themselves. `user_id` is only the local part there,
 //! `full_user_id` the whole; a row without the latter is an imported one.
 
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -99,4 +99,23 @@ pub fn remove_field(user_id: &UserId, name: &str) -> Statement {
     )
     .bind(user_id.as_str())
     .bind(format!("$.\"{name}\""))
+}
+
+/// What member events carry of a user's profile.
+#[derive(Debug, Deserialize)]
+pub struct MemberProfileRow {
+    pub user_id: OwnedUserId,
+    pub displayname: Option<String>,
+    pub avatar_url: Option<String>,
+}
+
+/// The profiles of the owner of a token and of these users: [`MemberProfileRow`]s.
+pub fn select_for_members(token: &str, user_ids: &[OwnedUserId]) -> Statement {
+    Statement::new(
+        "SELECT full_user_id AS user_id, displayname, avatar_url FROM profiles
+         WHERE full_user_id IN (SELECT value FROM json_each(?1)
+                                UNION SELECT user_id FROM access_tokens WHERE token = ?2)",
+    )
+    .bind_json(&user_ids)
+    .bind(token)
 }

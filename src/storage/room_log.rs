@@ -251,3 +251,15 @@ pub fn select_landed(event_ids: &[&str]) -> Statement {
     )
     .bind_json(&event_ids)
 }
+
+/// As [`select_transaction`], for the user and the device of a token.
+pub fn select_transaction_by_token(room_id: &str, token: &str, txn_id: &str) -> Statement {
+    Statement::new(
+        "SELECT x.event_id FROM access_tokens t
+         JOIN event_txn_id_device_id x ON x.user_id = t.user_id AND x.device_id = t.device_id
+         WHERE t.token = ?1 AND x.room_id = ?2 AND x.txn_id = ?3",
+    )
+    .bind(token)
+    .bind(room_id)
+    .bind(txn_id)
+}

@@ -127,3 +127,91 @@ pub fn select_joined_among(user_id: &str, room_ids: &[OwnedRoomId]) -> Statement
     .bind(user_id)
     .bind_json(&room_ids)
 }
+
+/// An alias and its room.
+#[derive(Debug, Deserialize)]
+pub struct AliasRow {
+    pub room_alias: String,
+    pub room_id: OwnedRoomId,
+}
+
+/// Which rooms these aliases name: [`AliasRow`]s.
+pub fn select_aliases(aliases: &[String]) -> Statement {
+    Statement::new(
+        "SELECT room_alias, room_id FROM room_aliases
+         WHERE room_alias IN (SELECT value FROM json_each(?1))",
+    )
+    .bind_json(&aliases)
+}
+
+/// The JSON of one current state event: a [`StateEventRow`].
+pub fn select_current_state(room_id: &str, event_type: &str, state_key: &str) -> Statement {
+    Statement::new(
+        "SELECT c.event_id, j.json
+         FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
+         WHERE c.room_id = ?1 AND c.type = ?2 AND c.state_key = ?3",
+    )
+    .bind(room_id)
+    .bind(event_type)
+    .bind(state_key)
+}
+
+/// A room's version and whether it is in the directory: see [`select_room`].
+#[derive(Debug, Deserialize)]
+pub struct RoomVersionRow {
+    pub room_version: RoomVersionId,
+    #[serde(deserialize_with = "super::database::boolean")]
+    pub is_public: bool,
+}
+
+/// A room's own row.
+pub fn select_room(room_id: &str) -> Statement {
+    Statement::new("SELECT room_version, is_public FROM rooms WHERE room_id = ?1").bind(room_id)
+}
+
+/// The state that an upgrade looks at, without the members but for those banned and the caller:
+/// [`StateEventRow`]s.
+pub fn select_state_for_upgrade(room_id: &str, token: &str) -> Statement {
+    Statement::new(
+        "SELECT c.event_id, j.json
+         FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
+         WHERE c.room_id = ?1
+           AND (c.type <> 'm.room.member' OR c.membership = 'ban'
+                OR c.state_key = (SELECT user_id FROM access_tokens WHERE token = ?2))",
+    )
+    .bind(room_id)
+    .bind(token)
+}
+
+/// Moves the aliases and the place in the directory from an upgraded room to the one that
+/// replaces it.
+pub fn move_directory_entries(old_room_id: &str, new_room_id: &str) -> [Statement; 2] {
+    [
+        Statement::new("UPDATE room_aliases SET room_id = ?2 WHERE room_id = ?1")
+            .bind(old_room_id)
+            .bind(new_room_id),
+        Statement::new("UPDATE rooms SET is_public = 0 WHERE room_id = ?1").bind(old_room_id),
+    ]
+}
+
+/// Marks a room that the user has left as forgotten.
+pub fn forget(user_id: &str, room_id: &str) -> [Statement; 2] {
+    let set = |table: &str| {
+        Statement::new(format!(
+            "UPDATE {table} SET forgotten = 1 WHERE user_id = ?1 AND room_id = ?2"
+        ))
+        .bind(user_id)
+        .bind(room_id)
+    };
+    [set("room_memberships"), set("sliding_sync_membership_snapshots")]
+}
+
+/// The membership of a token's owner: a `MembershipRow` of `local_memberships`.
+pub fn select_membership_by_token(room_id: &str, token: &str) -> Statement {
+    Statement::new(
+        "SELECT room_id, membership FROM local_current_membership
+         WHERE user_id = (SELECT user_id FROM access_tokens WHERE token = ?1) AND room_id = ?2",
+    )
+    .bind(token)
+    .bind(room_id)
+}

@@ -221,7 +221,7 @@ impl Decider<'_> {
                 *self.room.loaded.borrow_mut() = None;
                 decided.events.clear();
                 decided.groups = Groups::after(None);
-                return Err(error);
+                return Err(invalid_state(error));
             }
         }
         decided.create = Some(create.clone());
@@ -363,6 +363,14 @@ impl Decider<'_> {
             Some(event) => Ok(stands(decided, event)),
             None => Ok(Outcome::Reply(Ok(RoomReply::Done))),
         }
+    }
+}
+
+/// What the options of a new room do not allow themselves.
+fn invalid_state(error: ApiError) -> ApiError {
+    match error.code() {
+        ErrorCode::Forbidden => ApiError::new(ErrorCode::InvalidRoomState, error.message()),
+        _ => error,
     }
 }
 

@@ -1,0 +1,245 @@
+//! Sending: messages, state, redactions. Client-Server API, "Sending events to a room" and
+//! "Redactions".
+
+use ruma::api::client::message::send_message_event as message;
+use ruma::api::client::redact::redact_event as redact;
+use ruma::events::TimelineEventType;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+
+use super::endpoint::{json as answer_json, object, raw};
+use super::membership::membership_command;
+use super::{Access, Answer, Caller, Incoming, Route, batched};
+use crate::durable::{NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey};
+use crate::error::{ApiError, ErrorCode};
+use crate::storage::database::{Results, Statement};
+use crate::storage::profiles::{self, MemberProfileRow};
+use crate::storage::room_log::{self, TransactionEventRow};
+use crate::storage::rooms::{self, AliasRow, StateEventRow};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        batched(send_event),
+        raw(http::Method::POST, &POST_PATHS, send_without_transaction),
+        raw(http::Method::PUT, &STATE_PATHS, send_state),
+        batched(redact_event),
+    ]
+}
+
+/// What old clients use instead of a transaction id.
+const POST_PATHS: [&str; 2] = [
+    "/_matrix/client/r0/rooms/{room_id}/send/{event_type}",
+    "/_matrix/client/v3/rooms/{room_id}/send/{event_type}",
+];
+
+/// The second of each pair leaves an empty state key out.
+const STATE_PATHS: [&str; 4] = [
+    "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/{state_key}",
+    "/_matrix/client/r0/rooms/{room_id}/state/{event_type}",
+    "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
+    "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+];
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
+async fn send_event(
+    access: Access,
+    request: message::v3::Request,
+) -> Result<message::v3::Response, ApiError> {
+    let content = request.body.into_json();
+    let event_type = request.event_type.to_string();
+    let redacts = redacts_of(&event_type, &content);
+    let (caller, done) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
+    if let Some(event_id) = done {
+        return Ok(message::v3::Response::new(event_id));
+    }
+    let event =
+        NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
+    let transaction = transaction(&caller, request.txn_id.as_str());
+    // Only application services may set the time of an event.
+    let send = SendEvent { event, transaction, origin_server_ts: None };
+    Ok(message::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/send/{eventType}`: without a transaction id.
+async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let room_id = room_id(incoming.arg(0))?;
+    let content = object(incoming.json()?)?;
+    let caller = access.authenticate().await?;
+    let content = to_raw_value(&content).map_err(ApiError::internal)?;
+    let event_type = incoming.arg(1).to_owned();
+    let event = NewEvent {
+        sender: caller.user_id.clone(),
+        redacts: redacts_of(&event_type, &content),
+        event_type,
+        state_key: None,
+        content,
+    };
+    let send = SendEvent { event, transaction: None, origin_server_ts: None };
+    answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
+async fn redact_event(
+    access: Access,
+    request: redact::v3::Request,
+) -> Result<redact::v3::Response, ApiError> {
+    let (caller, done) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
+    caller.must_not_be_guest()?;
+    if let Some(event_id) = done {
+        return Ok(redact::v3::Response::new(event_id));
+    }
+    let mut content = Map::new();
+    if let Some(reason) = request.reason {
+        content.insert("reason".to_owned(), json!(reason));
+    }
+    let event = NewEvent {
+        sender: caller.user_id.clone(),
+        event_type: TimelineEventType::RoomRedaction.to_string(),
+        state_key: None,
+        content: to_raw_value(&content).map_err(ApiError::internal)?,
+        redacts: Some(request.event_id),
+    };
+    let transaction = transaction(&caller, request.txn_id.as_str());
+    let send = SendEvent { event, transaction, origin_server_ts: None };
+    Ok(redact::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let room_id = room_id(incoming.arg(0))?;
+    let (event_type, state_key) = (incoming.arg(1).to_owned(), incoming.arg(2).to_owned());
+    if !access.has_token() {
+        return Err(ApiError::missing_token());
+    }
+    let content = object(incoming.json()?)?;
+    if event_type == "m.room.member" {
+        return send_membership(access, &room_id, &state_key, content).await;
+    }
+    let aliases = new_aliases(&event_type, &content)?;
+    let (caller, results) = access.authenticate_with(alias_reads(&room_id, &aliases)).await?;
+    check_aliases(&room_id, &aliases, results)?;
+    let event = NewEvent {
+        sender: caller.user_id.clone(),
+        event_type,
+        state_key: Some(state_key),
+        content: to_raw_value(&content).map_err(ApiError::internal)?,
+        redacts: None,
+    };
+    let send = SendEvent { event, transaction: None, origin_server_ts: None };
+    answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
+}
+
+/// A membership that was put as state goes the way of `join`, `invite`, ...
+async fn send_membership(
+    access: Access,
+    room_id: &OwnedRoomId,
+    state_key: &str,
+    content: Map<String, Value>,
+) -> Result<Answer, ApiError> {
+    let target: OwnedUserId = state_key
+        .try_into()
+        .map_err(|_| ApiError::bad_json("The state key of a membership must be a user id"))?;
+    let reads = vec![profiles::select_for_members(access.token()?, std::slice::from_ref(&target))];
+    let (caller, results) = access.authenticate_with(reads).await?;
+    let profiles: Vec<MemberProfileRow> = Results::new(results).rows()?;
+    let command = membership_command(&caller, target, content, &profiles)?;
+    match caller.context.room(room_id, command).await? {
+        RoomReply::Event { event_id, .. } => answer_json(&json!({"event_id": event_id})),
+        _ => Err(ApiError::bad_json("Nothing to change")),
+    }
+}
+
+/// Authenticates, and finds the event if this transaction has been answered already.
+async fn begin(
+    access: Access,
+    room_id: &OwnedRoomId,
+    txn_id: &str,
+) -> Result<(Caller, Option<OwnedEventId>), ApiError> {
+    let find = room_log::select_transaction_by_token(room_id.as_str(), access.token()?, txn_id);
+    let (caller, results) = access.authenticate_with(vec![find]).await?;
+    let done: Option<TransactionEventRow> = Results::new(results).first()?;
+    Ok((caller, done.map(|row| row.event_id)))
+}
+
+fn transaction(caller: &Caller, txn_id: &str) -> Option<TransactionKey> {
+    Some(TransactionKey {
+        user_id: caller.user_id.clone(),
+        device_id: caller.device_id.clone()?,
+        txn_id: txn_id.to_owned(),
+    })
+}
+
+/// Sends a command to the room's writer.
+pub(super) async fn send_to(
+    caller: &Caller,
+    room_id: &OwnedRoomId,
+    send: SendEvent,
+) -> Result<OwnedEventId, ApiError> {
+    match caller.context.room(room_id, RoomCommand::Send(send)).await? {
+        RoomReply::Event { event_id, .. } => Ok(event_id),
+        other => Err(ApiError::internal(format!("the room answered a send with {other:?}"))),
+    }
+}
+
+/// A redaction that was sent as an event names its target in its content.
+fn redacts_of(event_type: &str, content: &RawValue) -> Option<OwnedEventId> {
+    let content: Map<String, Value> = serde_json::from_str(content.get()).ok()?;
+    let redacts = content.get("redacts").filter(|_| event_type == "m.room.redaction")?;
+    redacts.as_str()?.try_into().ok()
+}
+
+fn room_id(text: &str) -> Result<OwnedRoomId, ApiError> {
+    text.try_into().map_err(|_| ApiError::invalid_param(format!("{text} is not a room id")))
+}
+
+/// The aliases that a canonical alias event names.
+fn new_aliases(event_type: &str, content: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
+    if event_type != "m.room.canonical_alias" {
+        return Ok(Vec::new());
+    }
+    let alias = content.get("alias").filter(|alias| !alias.is_null()).cloned();
+    let alternatives = match content.get("alt_aliases") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.clone(),
+        Some(_) => return Err(ApiError::invalid_param("'alt_aliases' must be a list")),
+    };
+    let parse = |alias: Value| {
+        let text = alias.as_str().filter(|text| RoomAliasId::parse(*text).is_ok());
+        text.map(str::to_owned)
+            .ok_or_else(|| ApiError::invalid_param(format!("Room alias {alias} is not valid")))
+    };
+    alias.into_iter().chain(alternatives).map(parse).collect()
+}
+
+fn alias_reads(room_id: &OwnedRoomId, aliases: &[String]) -> Vec<Statement> {
+    if aliases.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        rooms::select_aliases(aliases),
+        rooms::select_current_state(room_id.as_str(), "m.room.canonical_alias", ""),
+    ]
+}
+
+/// An alias that the event newly names must be one of this room.
+fn check_aliases(
+    room_id: &OwnedRoomId,
+    aliases: &[String],
+    results: Vec<crate::storage::database::QueryResult>,
+) -> Result<(), ApiError> {
+    let mut results = Results::new(results);
+    let known: Vec<AliasRow> = results.rows()?;
+    let current: Option<StateEventRow> = results.first()?;
+    let current = current.map(|row| row.json).unwrap_or_default();
+    for alias in aliases {
+        let quoted = json!(alias).to_string();
+        let points_here =
+            known.iter().any(|row| row.room_alias == *alias && row.room_id == *room_id);
+        if !points_here && !current.contains(&quoted) {
+            let message = format!("Room alias {alias} does not point to the room");
+            return Err(ApiError::new(ErrorCode::BadAlias, message));
+        }
+    }
+    Ok(())
+}
