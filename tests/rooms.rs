@@ -103,7 +103,8 @@ fn invitations_bans_and_knocks_follow_the_rules() {
     server.post(&bob, &path("join"), json!({})).error(403, "M_BAD_STATE");
     server.put(&bob, &send_path(&room_id, "1"), text("hm")).error(403, "M_FORBIDDEN");
     act(&server, &alice, &room_id, "unban", target);
-    server.post(&bob, &format!("/_matrix/client/v3/knock/{room_id}"), json!({}))
+    server
+        .post(&bob, &format!("/_matrix/client/v3/knock/{room_id}"), json!({}))
         .error(403, "M_FORBIDDEN");
     act(&server, &bob, &room_id, "forget", json!({}));
     server.post(&alice, &path("forget"), json!({})).error(400, "M_UNKNOWN");
@@ -157,9 +158,8 @@ fn equal_requests_at_the_same_moment_make_a_room_each() {
     let server = Server::new();
     let alice = server.register("alice");
     let body = json!({"name": "same"});
-    let requests = (0..16).map(|_| {
-        server.request("POST", &alice, "/_matrix/client/v3/createRoom", &body)
-    });
+    let requests =
+        (0..16).map(|_| server.request("POST", &alice, "/_matrix/client/v3/createRoom", &body));
     let replies = server.run(futures_util::future::join_all(requests.collect::<Vec<_>>()));
     let rooms: std::collections::HashSet<String> =
         replies.into_iter().map(|reply| reply.ok()["room_id"].to_string()).collect();
@@ -177,8 +177,9 @@ fn an_upgraded_room_is_replaced_and_silenced() {
         let replacement = body["replacement_room"].as_str().unwrap();
         assert_ne!(replacement, room_id);
     }
-    let tombstones =
-        server.rows("SELECT tombstone_successor_room_id AS t FROM sliding_sync_joined_rooms
-                     WHERE tombstone_successor_room_id IS NOT NULL");
+    let tombstones = server.rows(
+        "SELECT tombstone_successor_room_id AS t FROM sliding_sync_joined_rooms
+                     WHERE tombstone_successor_room_id IS NOT NULL",
+    );
     assert_eq!(tombstones.len(), 3);
 }

@@ -124,10 +124,10 @@ impl Server {
     pub fn request(
         &self,
         method: &str,
-        token: impl AsRef<str>,
+        token: &dyn AsRef<str>,
         path: &str,
         body: &Value,
-    ) -> impl Future<Output = Reply> + 'static {
+    ) -> impl Future<Output = Reply> + 'static + use<> {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.request_bytes(method, token, path, bytes)
     }
@@ -136,10 +136,10 @@ impl Server {
     pub fn request_bytes(
         &self,
         method: &str,
-        token: impl AsRef<str>,
+        token: &dyn AsRef<str>,
         path: &str,
         body: Vec<u8>,
-    ) -> impl Future<Output = Reply> + 'static {
+    ) -> impl Future<Output = Reply> + 'static + use<> {
         let mut builder = http::Request::builder()
             .method(method)
             .uri(path)
@@ -153,7 +153,10 @@ impl Server {
     }
 
     /// Any request at all.
-    pub fn send(&self, request: http::Request<Vec<u8>>) -> impl Future<Output = Reply> + 'static {
+    pub fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> impl Future<Output = Reply> + 'static + use<> {
         let context = self.platform.context();
         let cost = context.meter.clone();
         async move {
@@ -164,7 +167,7 @@ impl Server {
     }
 
     pub fn call(&self, method: &str, token: impl AsRef<str>, path: &str, body: Value) -> Reply {
-        self.run(self.request(method, token, path, &body))
+        self.run(self.request(method, &token, path, &body))
     }
 
     pub fn get(&self, token: impl AsRef<str>, path: &str) -> Reply {
