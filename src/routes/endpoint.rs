@@ -362,6 +362,9 @@ fn decode_error(body: &[u8], error: &DeserializationError) -> ApiError {
 }
 
 fn body_error(body: &[u8], message: &str) -> ApiError {
+    if std::str::from_utf8(body).is_err() {
+        return ApiError::new(ErrorCode::NotJson, "Content not JSON: it is not UTF-8");
+    }
     match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
         Err(error) => ApiError::new(ErrorCode::NotJson, format!("Content not JSON: {error}")),
         Ok(_) if message.contains("missing field") && body.trim_ascii().starts_with(b"{") => {
