@@ -266,8 +266,8 @@ fn two_refreshes_at_once_leave_one_session() {
     let server = Server::new();
     server.register("alice");
     let body = json!({ "refresh_token": refreshable(&server, "alice")["refresh_token"] });
-    let first = server.request("POST", &"", REFRESH, &body);
-    let second = server.request("POST", &"", REFRESH, &body);
+    let first = server.request("POST", "", REFRESH, &body);
+    let second = server.request("POST", "", REFRESH, &body);
     let (first, second) = server.run(async { futures_util::join!(first, second) });
     let mut statuses = [first.status, second.status];
     statuses.sort_unstable();

@@ -121,25 +121,25 @@ impl Server {
     }
 
     /// A request under way; `token` may be empty, `body` is left out when it is null.
-    pub fn request(
+    pub fn request<T: AsRef<str> + ?Sized>(
         &self,
         method: &str,
-        token: &dyn AsRef<str>,
+        token: &T,
         path: &str,
         body: &Value,
-    ) -> impl Future<Output = Reply> + 'static + use<> {
+    ) -> impl Future<Output = Reply> + 'static + use<T> {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.request_bytes(method, token, path, bytes)
     }
 
     /// As [`Server::request`], with a body that need not be JSON.
-    pub fn request_bytes(
+    pub fn request_bytes<T: AsRef<str> + ?Sized>(
         &self,
         method: &str,
-        token: &dyn AsRef<str>,
+        token: &T,
         path: &str,
         body: Vec<u8>,
-    ) -> impl Future<Output = Reply> + 'static + use<> {
+    ) -> impl Future<Output = Reply> + 'static + use<T> {
         let mut builder = http::Request::builder()
             .method(method)
             .uri(path)
@@ -156,7 +156,7 @@ impl Server {
     pub fn send(
         &self,
         request: http::Request<Vec<u8>>,
-    ) -> impl Future<Output = Reply> + 'static + use<> {
+    ) -> impl Future<Output = Reply> + 'static + use<T> {
         let context = self.platform.context();
         let cost = context.meter.clone();
         async move {
