@@ -156,7 +156,7 @@ impl Server {
     pub fn send(
         &self,
         request: http::Request<Vec<u8>>,
-    ) -> impl Future<Output = Reply> + 'static + use<T> {
+    ) -> impl Future<Output = Reply> + 'static + use<> {
         let context = self.platform.context();
         let cost = context.meter.clone();
         async move {
