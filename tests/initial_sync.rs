@@ -11,6 +11,11 @@ use support::house::House;
 
 const V3: &str = "/_matrix/client/v3";
 
+fn each<'a>(list: &'a Value, pointer: &str) -> Vec<&'a str> {
+    let items = list.as_array().unwrap().iter();
+    items.map(|item| item.pointer(pointer).and_then(Value::as_str).unwrap_or("")).collect()
+}
+
 fn bodies(room: &Value) -> Vec<&str> {
     let chunk = room["messages"]["chunk"].as_array().unwrap().iter();
     chunk.filter_map(|event| event["content"]["body"].as_str()).collect()
@@ -222,4 +227,36 @@ fn a_waiting_stream_is_woken_and_a_strange_room_is_refused() {
     let peek = format!("{V3}/events?timeout=0&room_id={room_id}");
     house.server.get(&bob, &peek).error(403, "M_FORBIDDEN");
     house.server.get(&bob, &format!("{V3}/events?from=x")).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn who_looks_into_a_room_follows_what_happens_there() {
+    let house = House::new();
+    let (alice, bob, carol) =
+        (house.account("alice"), house.account("bob"), house.account("carol"));
+    let room_id = house.room(&alice, "world_readable");
+    house.room(&carol, "shared");
+    let path = format!("{V3}/rooms/{room_id}/initialSync");
+    let end = house.server.get(&bob, &path).ok()["messages"]["end"].as_str().unwrap().to_owned();
+    let event_id = house.message(&room_id, &alice, "mice");
+    let receipt = format!("{V3}/rooms/{room_id}/receipt/m.read/{event_id}");
+    house.server.post(&alice, &receipt, json!({})).ok();
+    let typing = json!({ "typing": true, "timeout": 5000 });
+    house
+        .server
+        .put(&alice, &format!("{V3}/rooms/{room_id}/typing/{}", alice.user_id), typing)
+        .ok();
+    for account in [&alice, &carol] {
+        let path = format!("{V3}/presence/{}/status", account.user_id);
+        house.server.put(account, &path, json!({ "presence": "online" })).ok();
+    }
+    let look = |from: &str| {
+        let path = format!("{V3}/events?timeout=0&room_id={room_id}&from={from}");
+        house.server.get(&bob, &path).ok()
+    };
+    let body = look(&end);
+    let mut found = each(&body["chunk"], "/type");
+    found.sort_unstable();
+    assert_eq!(found, ["m.presence", "m.receipt", "m.room.message", "m.typing"]);
+    assert_eq!(look(body["end"].as_str().unwrap())["chunk"], json!([]));
 }

@@ -8,12 +8,14 @@ use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
 use myelin::storage::presence;
 use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
+use myelin::storage::receipts;
 use myelin::storage::registration_tokens;
 use myelin::storage::room_aliases;
 use myelin::storage::room_members;
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
 use myelin::storage::sync::{self, StateWindow};
+use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
 use myelin::storage::users;
 use myelin_protocol::sync_token::RoomStreamToken;
@@ -186,6 +188,9 @@ fn the_directory_is_read_by_index() {
         room_members::select_initial_rooms("@a:b", true),
         room_members::select_initial_room("@a:b", &room_id),
         presence::select_in_room(&room_id),
+        presence::updated_in_room_since(&room_id, 1, 2),
+        receipts::updated_in_room_since(&room_id, 1, 2),
+        typing::updated_in_room_since(&room_id, 1, 2),
     ];
     let delete = room_aliases::delete(&alias);
     for statement in statements.into_iter().chain(delete) {

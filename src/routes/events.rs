@@ -61,12 +61,11 @@ async fn get_events(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         return Err(ApiError::missing_param("Guests must say which room they look into"));
     }
     let look = Look::read(&mut Results::new(results))?;
-    if room_id.is_some() {
-        RoomAccess::of(look.room.as_ref())?;
-    }
+    let access = room_id.as_ref().map(|_| RoomAccess::of(look.room.as_ref())).transpose()?;
+    let is_peeking = access == Some(RoomAccess::WorldReadable);
     let from = from.unwrap_or_else(|| look.upto.clone());
     let start = from.to_string();
-    let stream = EventStream { caller, room_id, from };
+    let stream = EventStream { caller, room_id, is_peeking, from };
     let (chunk, end) = stream.wait(look, deadline_ms).await?;
     answer(&json!({ "chunk": chunk, "start": start, "end": end.to_string() }))
 }
@@ -105,6 +104,8 @@ impl Look {
 struct EventStream {
     caller: Caller,
     room_id: Option<OwnedRoomId>,
+    /// Whether that room is read from outside.
+    is_peeking: bool,
     from: StreamToken,
 }
 
@@ -231,14 +232,26 @@ impl EventStream {
         let (user_id, from) = (&self.caller.user_id, &self.from);
         let now_ms = self.caller.context.now_ms();
         let data = (from.account_data_key, upto.account_data_key);
-        vec![
-            presence::updated_since(user_id, from.presence_key, upto.presence_key),
-            receipts::updated_since(user_id, from.receipt_key.stream, upto.receipt_key.stream),
-            typing::updated_since(user_id, from.typing_key, now_ms),
+        let presence = (from.presence_key, upto.presence_key);
+        let receipts = (from.receipt_key.stream, upto.receipt_key.stream);
+        let ephemeral = match self.room_id.as_deref().filter(|_| self.is_peeking) {
+            Some(room_id) => [
+                presence::updated_in_room_since(room_id, presence.0, presence.1),
+                receipts::updated_in_room_since(room_id, receipts.0, receipts.1),
+                typing::updated_in_room_since(room_id, from.typing_key, now_ms),
+            ],
+            None => [
+                presence::updated_since(user_id, presence.0, presence.1),
+                receipts::updated_since(user_id, receipts.0, receipts.1),
+                typing::updated_since(user_id, from.typing_key, now_ms),
+            ],
+        };
+        let private = [
             room_tags::updated_since(user_id, data.0, data.1),
             account_data::updated_in_rooms_since(user_id, data.0, data.1),
             account_data::updated_since(user_id, data.0, data.1),
-        ]
+        ];
+        ephemeral.into_iter().chain(private).collect()
     }
 
     /// What is not an event of a room: of the room that was asked for, or of all.

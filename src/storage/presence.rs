@@ -79,6 +79,20 @@ pub fn select_in_room(room_id: &RoomId) -> Statement {
     .bind(PRESENCES_MAX)
 }
 
+/// Reads the [`PresenceRow`]s written in `(from, to]` of those who are in a room.
+pub fn updated_in_room_since(room_id: &RoomId, from: i64, to: i64) -> Statement {
+    Statement::new(format!(
+        "SELECT {COLUMNS} FROM presence_stream p INDEXED BY presence_stream_id
+         CROSS JOIN current_state_events c ON c.room_id = ?1 AND c.type = 'm.room.member'
+             AND c.state_key = p.user_id AND c.membership = 'join'
+         WHERE p.stream_id > ?2 AND p.stream_id <= ?3 ORDER BY p.stream_id DESC LIMIT ?4"
+    ))
+    .bind(room_id.as_str())
+    .bind(from)
+    .bind(to)
+    .bind(PRESENCES_MAX)
+}
+
 /// Reads the [`PresenceRow`]s written in `(from, to]` that this user may see.
 pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     Statement::new(format!(

@@ -63,6 +63,21 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(RECEIPTS_MAX)
 }
 
+/// Reads the public [`ReceiptRow`]s of a room written in `(from, to]`, for those who look in.
+pub fn updated_in_room_since(room_id: &RoomId, from: i64, to: i64) -> Statement {
+    Statement::new(
+        "SELECT room_id, receipt_type, user_id, event_id, thread_id, data
+         FROM receipts_linearized INDEXED BY receipts_linearized_id
+         WHERE stream_id > ?2 AND stream_id <= ?3 AND room_id = ?1
+             AND receipt_type <> 'm.read.private'
+         ORDER BY stream_id DESC LIMIT ?4",
+    )
+    .bind(room_id.as_str())
+    .bind(from)
+    .bind(to)
+    .bind(RECEIPTS_MAX)
+}
+
 /// Reads the [`ReceiptRow`]s of these rooms, as far as `to`.
 pub fn in_rooms(user_id: &UserId, room_ids: &[OwnedRoomId], to: i64) -> Statement {
     Statement::new(

@@ -60,6 +60,17 @@ pub fn updated_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
     .bind(now_ms)
 }
 
+/// Reads the [`RoomTyping`] of a room if it has changed after `from`, for those who look in.
+pub fn updated_in_room_since(room_id: &RoomId, from: i64, now_ms: u64) -> Statement {
+    Statement::new(
+        "SELECT room_id, json_group_array(user_id) FILTER (WHERE expires_ts > ?3) AS user_ids
+         FROM myelin_typing WHERE room_id = ?1 GROUP BY room_id HAVING max(stream_id) > ?2",
+    )
+    .bind(room_id.as_str())
+    .bind(from)
+    .bind(now_ms)
+}
+
 /// Reads an [`ExpiryRow`]: the first of those in the rooms of this user who will stop typing.
 pub fn select_next_expiry(user_id: &UserId) -> Statement {
     Statement::new(
