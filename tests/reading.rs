@@ -284,3 +284,73 @@ fn the_event_nearest_to_a_time_is_found() {
     assert_eq!(find(ts, "f").ok()["event_id"], second);
     find(0, "b").error(404, "M_NOT_FOUND");
 }
+
+#[test]
+fn rooms_of_every_version_are_read_alike() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let server = &house.server;
+    for version in 1..=12 {
+        let body = json!({ "room_version": version.to_string(), "preset": "public_chat" });
+        let created = server.post(&alice, &format!("{V3}/createRoom"), body).ok();
+        let room_id = created["room_id"].as_str().unwrap();
+        let room = format!("{V3}/rooms/{room_id}");
+        let send = |body: &str| {
+            let content = json!({ "msgtype": "m.text", "body": body });
+            let path = format!("{room}/send/m.room.message/{version}{body}");
+            server.put(&alice, &path, content).ok()["event_id"].as_str().unwrap().to_owned()
+        };
+        let (secret, kept) = (send("secret"), send("kept"));
+        let encoded = |event_id: &str| {
+            percent_encoding::utf8_percent_encode(event_id, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        let path = format!("{room}/redact/{}/{version}r", encoded(&secret));
+        server.put(&alice, &path, json!({ "reason": "oops" })).ok();
+        server.post(&bob, &format!("{room}/join"), json!({})).ok();
+        let event = server.get(&bob, &format!("{room}/event/{}", encoded(&secret))).ok();
+        assert_eq!(event["content"], json!({}), "version {version}");
+        let because = &event["unsigned"]["redacted_because"];
+        assert_eq!(because["content"]["redacts"], secret, "version {version}");
+        assert_eq!(because["content"]["reason"], "oops", "version {version}");
+        let context = server.get(&bob, &format!("{room}/context/{}?limit=2", encoded(&kept))).ok();
+        assert_eq!(context["event"]["content"]["body"], "kept", "version {version}");
+        assert_eq!(context["events_before"][0]["event_id"], secret, "version {version}");
+        assert_eq!(context["events_after"][0]["type"], "m.room.redaction", "version {version}");
+        let page = server.get(&bob, &format!("{room}/messages?dir=f&limit=1")).ok();
+        assert_eq!(page["chunk"][0]["type"], "m.room.create", "version {version}");
+        assert_eq!(page["chunk"][0]["room_id"], room_id, "version {version}");
+        let create = server.get(&bob, &format!("{room}/state/m.room.create?format=event")).ok();
+        assert_eq!(create["room_id"], room_id, "version {version}");
+        let members = server.get(&bob, &format!("{room}/joined_members")).ok();
+        assert_eq!(members["joined"].as_object().unwrap().len(), 2, "version {version}");
+    }
+}
+
+#[test]
+fn who_was_not_there_sees_an_erased_users_events_pruned() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    let event_id = house.message(&room_id, &alice, "personal");
+    house.join(&room_id, &bob);
+    house.message(&room_id, &alice, "to bob");
+    let erase = Statement::new("INSERT INTO erased_users (user_id) VALUES (?1)");
+    house.batch(vec![erase.bind(&alice.user_id)]);
+    assert_eq!(history(&house, &bob, &room_id), ["to bob"]);
+    let path = format!("{V3}/rooms/{room_id}/event/{event_id}");
+    assert_eq!(house.server.get(&bob, &path).ok()["content"], json!({}));
+}
+
+#[test]
+fn somebody_who_only_rejected_an_invitation_reads_nothing() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    house.membership(MembershipAction::Invite, &room_id, &alice, &bob);
+    house.leave(&room_id, &bob);
+    for path in ["state", "members", "messages?dir=b", "state/m.room.create"] {
+        let path = format!("{V3}/rooms/{room_id}/{path}");
+        house.server.get(&bob, &path).error(403, "M_FORBIDDEN");
+    }
+}
