@@ -14,6 +14,7 @@ use myelin::storage::room_aliases;
 use myelin::storage::room_members;
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
+use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
 use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
@@ -143,6 +144,8 @@ fn syncs() -> Vec<Statement> {
         sync::membership_changes(&user_id, 1),
         sync::memberships(&user_id),
         sync::joined_of(&user_id, &rooms()),
+        stream_positions::select_some(&[StreamName::Events, StreamName::Typing]),
+        presence::of_members(&user_id, &rooms()),
         sync::state_changes(&states, 10, &filter, 1000),
         sync::current_state_ids(&rooms(), false),
         sync::current_state_ids(&rooms(), true),

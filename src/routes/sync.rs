@@ -222,7 +222,8 @@ impl Waiting {
         if answer.is_empty() && self.since.is_some() {
             self.since = upto;
         }
-        Ok((Changes { typing_expires_ts, ..Changes::default() }, answer))
+        changes.typing_expires_ts = typing_expires_ts;
+        Ok((changes, answer))
     }
 }
 

@@ -27,7 +27,7 @@ use myelin_protocol::room_state::membership;
 use myelin_protocol::visibility::{StateAtEvent, can_see_event, is_never_shown};
 use ruma::events::TimelineEventType;
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedDeviceId, OwnedRoomId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::value::RawValue;
 
 pub use room_access::RoomAccess;
@@ -118,9 +118,25 @@ impl Timeline {
         reader: &Reader,
         rooms: &HashMap<OwnedRoomId, ReaderRow>,
     ) -> Vec<VisibleEvent> {
+        self.visible_or_known(reader, rooms, &HashSet::new())
+    }
+
+    /// As [`Timeline::visible`], with events that the reader may know anyway: state that a member
+    /// sees in the room as it is now.
+    pub fn visible_or_known(
+        self,
+        reader: &Reader,
+        rooms: &HashMap<OwnedRoomId, ReaderRow>,
+        known: &HashSet<OwnedEventId>,
+    ) -> Vec<VisibleEvent> {
         let groups = self.groups;
         let judge = |event: StoredEvent| {
             let room = rooms.get(&event.pdu.room_id);
+            if known.contains(&event.pdu.event_id) && !is_never_shown(&event.pdu) {
+                let state = event.state_group.map(|group| groups.of(group));
+                let membership = membership(state.and_then(|state| state.member)).to_string();
+                return Some(VisibleEvent { event, membership });
+            }
             judge(event, reader, room, &groups)
         };
         self.events.into_iter().filter_map(judge).collect()

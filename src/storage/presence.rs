@@ -5,7 +5,7 @@
 //! the position. [`seen`] is for what shows that somebody is there (a sync with `set_presence`).
 
 use ruma::presence::PresenceState;
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
@@ -108,6 +108,20 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(to)
+    .bind(PRESENCES_MAX)
+}
+
+/// Reads the [`PresenceRow`]s of the others in these rooms.
+pub fn of_members(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
+    Statement::new(format!(
+        "SELECT {COLUMNS} FROM presence_stream p
+         WHERE p.user_id <> ?1 AND p.user_id IN (
+             SELECT c.state_key FROM json_each(?2) w CROSS JOIN current_state_events c
+                 ON c.room_id = w.value AND c.type = 'm.room.member' AND c.membership = 'join')
+         LIMIT ?3"
+    ))
+    .bind(user_id.as_str())
+    .bind_json(&room_ids)
     .bind(PRESENCES_MAX)
 }
 

@@ -80,3 +80,11 @@ pub fn select_all() -> Statement {
         "SELECT stream_name, stream_id FROM stream_positions WHERE instance_name = 'master'",
     )
 }
+
+/// Reads ONE row with the positions of these streams by name: one row read for each, where
+/// [`select_all`] reads them all.
+pub fn select_some(streams: &[StreamName]) -> Statement {
+    let column = |stream: &StreamName| format!("{} AS {}", current(*stream), stream.as_str());
+    let columns: Vec<String> = streams.iter().map(column).collect();
+    Statement::new(format!("SELECT {}", columns.join(", ")))
+}

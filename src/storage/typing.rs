@@ -12,7 +12,7 @@
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
-use super::database::Statement;
+use super::database::{Statement, boolean};
 use super::stream_positions::{StreamName, current};
 
 /// How long a row says that somebody stopped. A sync from before that starts without typing.
@@ -67,6 +67,33 @@ pub fn updated_in_room_since(room_id: &RoomId, from: i64, now_ms: u64) -> Statem
          FROM myelin_typing WHERE room_id = ?1 GROUP BY room_id HAVING max(stream_id) > ?2",
     )
     .bind(room_id.as_str())
+    .bind(from)
+    .bind(now_ms)
+}
+
+/// Who types in a room, whether or not that is news.
+#[derive(Debug, Deserialize)]
+pub struct TypingStateRow {
+    #[serde(flatten)]
+    pub typing: RoomTyping,
+    #[serde(deserialize_with = "boolean")]
+    pub is_news: bool,
+    /// When the first of them stops by themselves.
+    pub expires_ts: Option<u64>,
+}
+
+/// Reads the [`TypingStateRow`] of each room of the user: news is what changed after `from`.
+pub fn state_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
+    Statement::new(
+        "SELECT t.room_id,
+             json_group_array(t.user_id) FILTER (WHERE t.expires_ts > ?3) AS user_ids,
+             max(t.stream_id) > ?2 AS is_news,
+             min(CASE WHEN t.expires_ts > 0 THEN t.expires_ts END) AS expires_ts
+         FROM myelin_typing t CROSS JOIN local_current_membership m
+             ON m.user_id = ?1 AND m.room_id = t.room_id AND m.membership = 'join'
+         GROUP BY t.room_id",
+    )
+    .bind(user_id.as_str())
     .bind(from)
     .bind(now_ms)
 }

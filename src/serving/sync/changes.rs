@@ -16,9 +16,9 @@ use crate::storage::presence::{self, PresenceRow};
 use crate::storage::push_rules::{self, ChangedRow, StoredRules};
 use crate::storage::receipts::{self, ReceiptRow};
 use crate::storage::room_tags::{self, TagRow};
-use crate::storage::stream_positions::{self, NOW, PositionRow};
+use crate::storage::stream_positions::{self, NOW, PositionRow, StreamName};
 use crate::storage::sync::{self, MembershipChangeRow, MembershipRow, MovedRoomRow};
-use crate::storage::typing::{self, ExpiryRow, RoomTyping};
+use crate::storage::typing::{self, RoomTyping, TypingStateRow};
 
 /// What decides how the first look is taken.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,7 @@ pub struct Changes {
     pub tags: Vec<TagRow>,
     pub receipts: Vec<ReceiptRow>,
     pub typing: Vec<RoomTyping>,
+    typing_states: Vec<TypingStateRow>,
     pub presence: Vec<PresenceRow>,
     pub push_rules_changed: bool,
     /// Read for a first sync only.
@@ -95,12 +96,14 @@ pub fn statements(look: &Look<'_>) -> Vec<Statement> {
     let from = |key: fn(&StreamToken) -> i64| look.since.map_or(0, key);
     let account_data = from(|token| token.account_data_key);
     let mut batch = vec![
-        stream_positions::select_all(),
+        match look.since {
+            Some(_) => stream_positions::select_some(&SHOWN_STREAMS),
+            None => stream_positions::select_all(),
+        },
         account_data::updated_since(user_id, account_data, NOW),
         account_data::updated_in_rooms_since(user_id, account_data, NOW),
         room_tags::updated_since(user_id, account_data, NOW),
-        typing::updated_since(user_id, from(|token| token.typing_key), look.now_ms),
-        typing::select_next_expiry(user_id),
+        typing::state_since(user_id, from(|token| token.typing_key), look.now_ms),
         push_rules::select_changed(user_id, from(|token| token.push_rules_key), NOW),
         events::ignored_users(user_id.as_str()),
     ];
@@ -127,17 +130,20 @@ pub fn statements(look: &Look<'_>) -> Vec<Statement> {
 /// # Errors
 /// If the rows are not of those statements.
 pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseError> {
-    let upto = token(&results.rows::<PositionRow>()?);
+    let upto = match look.since {
+        Some(since) => token_after(since, &results.first()?.unwrap_or_default()),
+        None => token(&results.rows()?),
+    };
     let mut changes = Changes {
         account_data: results.rows()?,
         room_account_data: results.rows()?,
         tags: results.rows()?,
-        typing: results.rows()?,
-        typing_expires_ts: results.first::<ExpiryRow>()?.and_then(|row| row.expires_ts),
+        typing_states: results.rows()?,
         push_rules_changed: results.first::<ChangedRow>()?.is_some(),
         ignored: results.rows()?.into_iter().map(|r: IgnoredRow| r.ignored_user_id).collect(),
         ..Changes::default()
     };
+    changes.sort_typing(look.since.is_none());
     if look.presence {
         changes.presence = results.rows()?;
     }
@@ -158,25 +164,42 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
     Ok(changes)
 }
 
+/// The streams of which an answer shows something. The others stay where the client has them.
+const SHOWN_STREAMS: [StreamName; 6] = [
+    StreamName::Events,
+    StreamName::AccountData,
+    StreamName::Receipts,
+    StreamName::Presence,
+    StreamName::Typing,
+    StreamName::PushRules,
+];
+
 /// A token of all positions.
-pub fn token(positions: &[PositionRow]) -> StreamToken {
-    let positions: HashMap<&str, i64> =
-        positions.iter().map(|row| (row.stream_name.as_str(), row.stream_id)).collect();
-    let of = |name: &str| positions.get(name).copied().unwrap_or_default();
+pub fn token(rows: &[PositionRow]) -> StreamToken {
+    let positions = rows.iter().map(|row| (row.stream_name.clone(), row.stream_id));
+    token_after(&StreamToken::at(RoomStreamToken::live(0)), &positions.collect())
+}
+
+/// A token with these positions, by name; where there is none, it stays as it was.
+fn token_after(since: &StreamToken, positions: &HashMap<String, i64>) -> StreamToken {
+    let of = |name: &str, or: i64| positions.get(name).copied().unwrap_or(or);
     StreamToken {
-        room_key: RoomStreamToken::live(of("events")),
-        presence_key: of("presence_stream"),
-        typing_key: of("typing"),
-        receipt_key: of("receipts").into(),
-        account_data_key: of("account_data"),
-        push_rules_key: of("push_rules_stream"),
-        to_device_key: of("to_device"),
-        device_list_key: of("device_lists_stream").into(),
-        groups_key: 0,
-        un_partial_stated_rooms_key: of("un_partial_stated_room_stream"),
-        thread_subscriptions_key: of("thread_subscriptions"),
-        sticky_events_key: of("sticky_events"),
-        quarantined_media_key: of("quarantined_media").into(),
+        room_key: RoomStreamToken::live(of("events", since.room_key.stream())),
+        presence_key: of("presence_stream", since.presence_key),
+        typing_key: of("typing", since.typing_key),
+        receipt_key: of("receipts", since.receipt_key.stream).into(),
+        account_data_key: of("account_data", since.account_data_key),
+        push_rules_key: of("push_rules_stream", since.push_rules_key),
+        to_device_key: of("to_device", since.to_device_key),
+        device_list_key: of("device_lists_stream", since.device_list_key.stream).into(),
+        groups_key: since.groups_key,
+        un_partial_stated_rooms_key: of(
+            "un_partial_stated_room_stream",
+            since.un_partial_stated_rooms_key,
+        ),
+        thread_subscriptions_key: of("thread_subscriptions", since.thread_subscriptions_key),
+        sticky_events_key: of("sticky_events", since.sticky_events_key),
+        quarantined_media_key: of("quarantined_media", since.quarantined_media_key.stream).into(),
     }
 }
 
@@ -221,6 +244,14 @@ impl Changes {
             && self.typing.is_empty()
             && self.presence.is_empty()
             && !self.push_rules_changed
+    }
+
+    /// That somebody has stopped is news only to a client that knew they had begun.
+    fn sort_typing(&mut self, is_initial: bool) {
+        let states = std::mem::take(&mut self.typing_states);
+        self.typing_expires_ts = states.iter().filter_map(|row| row.expires_ts).min();
+        let news = states.into_iter().filter(|row| row.is_news).map(|row| row.typing);
+        self.typing = news.filter(|room| !is_initial || !room.user_ids.is_empty()).collect();
     }
 
     /// Rooms without a window in which something of the user's own has changed.

@@ -83,7 +83,10 @@ fn visible_timelines(
     });
     let rooms = windows.iter().map(|window| (window.room_id.clone(), reader_row(window)));
     let mut timelines = Timelines::new();
-    for visible in timeline.visible(reader, &rooms.collect()) {
+    // Whoever joins sees who is there, also those who came while they were away.
+    let known: HashSet<OwnedEventId> =
+        contents.current.values().flat_map(|state| state.values().cloned()).collect();
+    for visible in timeline.visible_or_known(reader, &rooms.collect(), &known) {
         if is_for_outsider(windows, &visible, &reader.user_id) {
             timelines.entry(visible.event.pdu.room_id.clone()).or_default().push(visible);
         }

@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::serving::{self, Reader, StoredEvent};
 use crate::storage::database::Results;
+use crate::storage::presence::PresenceRow;
 use crate::storage::{event_pages, push_rules};
 use answer::{Events, History, JoinedRoom, LeftRoom, Summary, SyncAnswer, TimelineAnswer};
 use changes::{Changes, RoomWindow, Section};
@@ -59,7 +60,7 @@ impl Sync<'_> {
             ..SyncAnswer::default()
         };
         self.drop_unwanted(&mut changes);
-        answer.presence = self.presence(&changes);
+        answer.presence = self.presence(changes.presence.iter(), self.since.is_none());
         answer.account_data = self.account_data(&mut changes).await?;
         let mut quiet = changes.quiet_rooms();
         let mut extras = RoomExtras::new(&mut changes);
@@ -108,6 +109,8 @@ impl Sync<'_> {
             contents = self.read(&chunk).await?;
         }
         extras.add(&mut contents);
+        let rows = std::mem::take(&mut contents.presence);
+        answer.presence.events.extend(self.presence(rows.iter(), true).events);
         let windows = std::mem::take(&mut chunk.windows);
         let rooms = histories(windows, self.wanted, self.reader, &mut contents);
         self.read_missing(&rooms, &mut contents).await?;
@@ -228,10 +231,9 @@ impl Sync<'_> {
         Ok(extras::account_data(rows, rules, &self.wanted.filter.account_data))
     }
 
-    fn presence(&self, changes: &Changes) -> Events {
-        let rows = changes.presence.iter();
+    fn presence<'a>(&self, rows: impl Iterator<Item = &'a PresenceRow>, is_new: bool) -> Events {
         let now_ms = self.context.now_ms();
-        extras::presence(rows, &self.wanted.filter.presence, self.since.is_none(), now_ms)
+        extras::presence(rows, &self.wanted.filter.presence, is_new, now_ms)
     }
 }
 

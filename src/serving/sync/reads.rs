@@ -17,6 +17,7 @@ use crate::storage::account_data::{self, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages::{self, StreamWindow};
 use crate::storage::events;
+use crate::storage::presence::{self, PresenceRow};
 use crate::storage::receipts::{self, ReceiptRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::state_groups::{self, StateFilter};
@@ -117,6 +118,8 @@ pub struct Contents {
     pub receipts: Vec<ReceiptRow>,
     pub room_account_data: Vec<RoomAccountDataRow>,
     pub tags: Vec<TagRow>,
+    /// Of those in rooms that the user has just joined.
+    pub presence: Vec<PresenceRow>,
 }
 
 impl Chunk {
@@ -144,6 +147,7 @@ impl Chunk {
             batch.push(receipts::in_rooms(user_id, &new, NOW));
             batch.push(account_data::select_rooms(user_id, &new));
             batch.push(room_tags::select_rooms(user_id, &new));
+            batch.push(presence::of_members(user_id, &self.newly_joined_rooms()));
             if wanted.lazy_members {
                 let joined = self.joined_windows();
                 let ids: Vec<_> = joined.iter().map(|window| window.room_id.clone()).collect();
@@ -180,6 +184,7 @@ impl Chunk {
             contents.receipts = results.rows()?;
             contents.room_account_data = results.rows()?;
             contents.tags = results.rows()?;
+            contents.presence = results.rows()?;
             if wanted.lazy_members {
                 let members = serving::read_state(results)?;
                 contents.members = contents.add_events(members);
@@ -217,6 +222,12 @@ impl Chunk {
         let joined = self.windows.iter().filter(|window| window.section == Section::Join);
         let new = joined.filter(|window| self.is_initial || window.newly_joined);
         new.map(|window| window.room_id.clone()).collect()
+    }
+
+    fn newly_joined_rooms(&self) -> Vec<OwnedRoomId> {
+        let new = self.windows.iter().filter(|window| window.newly_joined);
+        let joined = new.filter(|window| window.section == Section::Join);
+        joined.map(|window| window.room_id.clone()).collect()
     }
 
     fn joined_windows(&self) -> Vec<StreamWindow> {
