@@ -167,6 +167,81 @@ fn guests_get_an_account_without_a_password() {
     server.post("", &unknown, json!({})).error(400, "M_UNRECOGNIZED");
 }
 
+/// A guest, and the registration that makes a full account of a guest of that name.
+fn guest_and_upgrade(server: &Server) -> (support::Account, Value) {
+    let guest = account(&server.post("", &format!("{REGISTER}?kind=guest"), json!({})).ok());
+    let (localpart, _) = guest.user_id[1..].split_once(':').unwrap();
+    let mut upgrade = dummy(localpart);
+    upgrade["guest_access_token"] = json!(guest.token);
+    (guest, upgrade)
+}
+
+#[test]
+fn a_guest_becomes_a_full_user_of_the_same_name() {
+    let server = Server::with(&[("ALLOW_GUESTS", "true")]);
+    let (guest, upgrade) = guest_and_upgrade(&server);
+    server
+        .put(
+            &guest,
+            &format!("/_matrix/client/v3/profile/{}/displayname", guest.user_id),
+            json!({ "displayname": "Greta" }),
+        )
+        .ok();
+    let mut first = upgrade.clone();
+    first.as_object_mut().unwrap().remove("auth");
+    let session = server.post("", REGISTER, first).body["session"].clone();
+    // What was sent with the session need not be sent again.
+    let last = json!({ "auth": { "type": "m.login.dummy", "session": session } });
+    let user = account(&server.post("", REGISTER, last.clone()).ok());
+    assert_eq!(user.user_id, guest.user_id);
+    assert_ne!(user.device_id, guest.device_id);
+    assert!(server.get(&user, WHOAMI).ok().get("is_guest").is_none());
+    server.get(&guest, WHOAMI).error(401, "M_UNKNOWN_TOKEN");
+    server.post("", LOGIN, login_body(&guest.user_id)).ok();
+    let profile = server.get(&user, &format!("/_matrix/client/v3/profile/{}", user.user_id)).ok();
+    assert_eq!(profile["displayname"], "Greta");
+    // The session remembers its user, but the guest is gone.
+    assert_eq!(server.post("", REGISTER, last).ok()["user_id"], json!(guest.user_id));
+    server.post("", REGISTER, upgrade).error(403, "M_FORBIDDEN");
+}
+
+#[test]
+fn nobody_becomes_somebody_else_by_a_guests_token() {
+    let server = Server::with(&[("ALLOW_GUESTS", "true")]);
+    let (_, upgrade) = guest_and_upgrade(&server);
+    let (_, mut other) = guest_and_upgrade(&server);
+    let alice = server.register("alice");
+    other["username"] = upgrade["username"].clone();
+    server.post("", REGISTER, other.clone()).error(403, "M_FORBIDDEN");
+    for name in ["alice", "free"] {
+        other["username"] = json!(name);
+        server.post("", REGISTER, other.clone()).error(403, "M_FORBIDDEN");
+    }
+    other["username"] = json!("alice");
+    other["guest_access_token"] = json!(alice.token);
+    server.post("", REGISTER, other.clone()).error(403, "M_FORBIDDEN");
+    other["guest_access_token"] = json!(["token"]);
+    server.post("", REGISTER, other).error(400, "M_INVALID_PARAM");
+    let mut without_token = upgrade.clone();
+    without_token.as_object_mut().unwrap().remove("guest_access_token");
+    server.post("", REGISTER, without_token).error(400, "M_INVALID_USERNAME");
+    let [first, second] = [(); 2].map(|()| server.request("POST", "", REGISTER, &upgrade));
+    let both = futures_util::future::join(first, second);
+    let (first, second) = server.run(both);
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403]);
+}
+
+#[test]
+fn somebody_who_is_logged_in_registers_nobody() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    server.post(&alice, REGISTER, dummy("bob")).error(400, "M_UNKNOWN");
+    server.post("", &format!("{REGISTER}?access_token=x"), dummy("bob")).error(400, "M_UNKNOWN");
+    server.post("", REGISTER, dummy("bob")).ok();
+}
+
 /// A registration by the shared secret of test servers.
 fn by_secret(server: &Server, username: &str, admin: bool, secret: &str) -> Value {
     let path = "/_synapse/admin/v1/register";

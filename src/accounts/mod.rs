@@ -10,3 +10,4 @@ pub mod session;
 pub mod shared_secret;
 pub mod terms;
 pub mod user_interactive;
+pub mod wanted_user;

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use super::session::{self, SessionRequest};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::storage::access_tokens;
 use crate::storage::database::{DatabaseError, Statement};
+use crate::storage::devices::{self, Selection};
 use crate::storage::users::{self, NewUser, UserRow};
 
 /// Numbers that are tried for a user without a name of their own.
@@ -65,7 +67,8 @@ pub async fn free_number(context: &Context) -> Result<OwnedUserId, ApiError> {
 /// of a registration comes back.
 ///
 /// # Errors
-/// `M_USER_IN_USE`; `fenced` if a statement of `also` aborts the batch.
+/// `M_USER_IN_USE`; `fenced` if a statement of `also` aborts the batch, or the guest who is to be
+/// upgraded is none.
 pub async fn create(
     context: &Context,
     user: &NewUser,
@@ -74,7 +77,13 @@ pub async fn create(
     fenced: impl FnOnce() -> ApiError,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut statements = also;
-    statements.extend(users::insert(user, context.now_ms()));
+    statements.extend(users::write(user, context.now_ms()));
+    if user.is_upgrade {
+        // What the guest was logged in with ends with the guest.
+        let devices = devices::delete(&user.user_id, Selection::AllBut(None), context.now_ms());
+        statements.extend(devices);
+        statements.extend(access_tokens::delete_all_but(&user.user_id, None));
+    }
     let mut answer = Map::new();
     answer.insert("user_id".to_owned(), json!(user.user_id));
     answer.insert("home_server".to_owned(), json!(context.server_name()));

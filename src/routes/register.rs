@@ -12,15 +12,13 @@ use crate::accounts::terms::Terms;
 use crate::accounts::user_interactive::{
     Operation, PASSWORD_HASH, REGISTERED_USER_ID, Session, advance, invalid_token,
 };
+use crate::accounts::wanted_user::{WantedUser, not_that_guest};
 use crate::accounts::{limits, new_user, passwords, session};
 use crate::config::Registration;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::registration_tokens;
 use crate::storage::users::NewUser;
-
-/// Characters of a name that is looked at at all.
-const USERNAME_LENGTH_MAX: usize = 512;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -75,6 +73,10 @@ async fn register_user(
     mut body: Map<String, Value>,
 ) -> Result<Answer, ApiError> {
     let context = access.context.clone();
+    if access.has_token() {
+        let message = "An access token should not be provided on requests to /register";
+        return Err(ApiError::new(ErrorCode::Unknown, message).with_status(400));
+    }
     if context.config.registration == Registration::Closed {
         return Err(ApiError::forbidden("Registration has been disabled"));
     }
@@ -86,15 +88,15 @@ async fn register_user(
         // Some clients send this alone with a later stage; it would replace what came first.
         body.remove("initial_device_display_name");
     }
-    let username = username(&body)?;
-    let wanted = username.map(|username| new_user::user_id(&context, username)).transpose()?;
+    WantedUser::read(&context, &body)?;
     let operation = operation(&access, &incoming, &context);
     let mut session = advance(&context, &operation, body).await?;
     let registered = session.remembered(REGISTERED_USER_ID).map(OwnedUserId::try_from);
     let registered = registered.transpose().map_err(ApiError::internal)?;
+    let wanted = WantedUser::read(&context, &session.client)?;
     match (&registered, &wanted) {
-        (None, Some(user_id)) => new_user::must_be_free(&context, user_id).await?,
-        (Some(registered), Some(wanted)) if registered != wanted => {
+        (None, Some(wanted)) => wanted.must_be_possible(&context).await?,
+        (Some(registered), Some(wanted)) if *registered != wanted.user_id => {
             let message = "A different user ID has already been registered for this session";
             return Err(ApiError::invalid_param(message));
         }
@@ -107,15 +109,7 @@ async fn register_user(
     }
     match registered {
         Some(user_id) => log_in_again(&context, &user_id, &session).await,
-        None => finish(&context, &operation, session, password).await,
-    }
-}
-
-fn username(body: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
-    match body.get("username") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) if name.chars().count() <= USERNAME_LENGTH_MAX => Ok(Some(name)),
-        Some(_) => Err(ApiError::invalid_param("Invalid username")),
+        None => finish(&context, &operation, session, password, wanted).await,
     }
 }
 
@@ -136,8 +130,8 @@ fn operation(access: &Access, incoming: &Incoming, context: &Context) -> Operati
     }
 }
 
-fn guard(wanted: Option<&OwnedUserId>) -> String {
-    wanted.map_or("unnamed".to_owned(), passwords::guard_of)
+fn guard(wanted: Option<&WantedUser>) -> String {
+    wanted.map_or("unnamed".to_owned(), |wanted| passwords::guard_of(&wanted.user_id))
 }
 
 /// Makes the user: the session has passed all stages.
@@ -146,18 +140,18 @@ async fn finish(
     operation: &Operation,
     mut session: Session,
     password: Option<&str>,
+    wanted: Option<WantedUser>,
 ) -> Result<Answer, ApiError> {
     limits::count(context, &operation.address, limits::REGISTRATION).await?;
-    let wanted = username(&session.client)?;
-    let wanted = wanted.map(|username| new_user::user_id(context, username)).transpose()?;
     let remembered = session.remembered(PASSWORD_HASH).map(str::to_owned);
     let password_hash = match (password, remembered) {
         (Some(password), _) => passwords::hash(context, &guard(wanted.as_ref()), password).await?,
         (None, Some(hash)) => hash,
         (None, None) => return Err(ApiError::missing_param("Missing params: password")),
     };
+    let is_upgrade = wanted.as_ref().is_some_and(WantedUser::is_upgrade);
     let user_id = match wanted {
-        Some(user_id) => user_id,
+        Some(wanted) => wanted.user_id,
         None => new_user::free_number(context).await?,
     };
     let terms = Terms::of(&context.config);
@@ -165,12 +159,14 @@ async fn finish(
     let user = NewUser {
         password_hash: Some(password_hash),
         consent_version: accepted.map(|terms| terms.version.to_owned()),
+        is_upgrade,
         ..NewUser::named_after(user_id.clone())
     };
     let also = session.finish_registration(&user_id, context.now_ms());
     let request = SessionRequest::read(&session.client)?;
     let request = (!inhibits_login(&session.client)).then_some(&request);
-    json(&new_user::create(context, &user, request, also, invalid_token).await?)
+    let fenced = if is_upgrade { not_that_guest } else { invalid_token };
+    json(&new_user::create(context, &user, request, also, fenced).await?)
 }
 
 fn inhibits_login(client: &Map<String, Value>) -> bool {

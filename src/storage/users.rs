@@ -29,6 +29,8 @@ pub struct NewUser {
     pub display_name: Option<String>,
     pub admin: bool,
     pub is_guest: bool,
+    /// Whether a guest of that name is to become this user.
+    pub is_upgrade: bool,
     pub user_type: Option<String>,
     /// The version of the terms that the user has accepted.
     pub consent_version: Option<String>,
@@ -43,6 +45,7 @@ impl NewUser {
             password_hash: None,
             admin: false,
             is_guest: false,
+            is_upgrade: false,
             user_type: None,
             consent_version: None,
         }
@@ -81,8 +84,34 @@ pub fn fence_no_administrator() -> Statement {
     )
 }
 
-/// Writes the user and their profile. Fails on a constraint if the name is taken.
-pub fn insert(user: &NewUser, now_ms: u64) -> Vec<Statement> {
+/// Writes the user and their profile. Fails on a constraint if the name is taken; aborts the
+/// batch if it is to be a guest's and is not.
+pub fn write(user: &NewUser, now_ms: u64) -> Vec<Statement> {
+    if user.is_upgrade { upgrade(user, now_ms).to_vec() } else { insert(user, now_ms).to_vec() }
+}
+
+/// The guest keeps their profile and rooms.
+fn upgrade(user: &NewUser, now_ms: u64) -> [Statement; 2] {
+    let fence = Statement::new(
+        "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM users WHERE name = ?1 AND is_guest = 1)
+                     THEN json('x') END",
+    );
+    let update = Statement::new(
+        "UPDATE users SET password_hash = ?2, upgrade_ts = ?3, is_guest = 0, user_type = ?4,
+                          consent_version = ?5, consent_ts = ?6
+         WHERE name = ?1",
+    );
+    let update = update
+        .bind(user.user_id.as_str())
+        .bind(user.password_hash.clone())
+        .bind(now_ms / 1000)
+        .bind(user.user_type.clone())
+        .bind(user.consent_version.clone())
+        .bind(user.consent_version.as_ref().map(|_| now_ms));
+    [fence.bind(user.user_id.as_str()), update]
+}
+
+fn insert(user: &NewUser, now_ms: u64) -> [Statement; 2] {
     let consent_ts = user.consent_version.as_ref().map(|_| now_ms);
     let insert_user = Statement::new(
         "INSERT INTO users (name, password_hash, creation_ts, admin, is_guest, user_type,
@@ -98,7 +127,7 @@ pub fn insert(user: &NewUser, now_ms: u64) -> Vec<Statement> {
     .bind(user.consent_version.clone())
     .bind(consent_ts);
     let insert_profile = profiles::insert(&user.user_id, user.display_name.as_deref());
-    vec![insert_user, insert_profile]
+    [insert_user, insert_profile]
 }
 
 /// Takes the next number for a user without a name of their own, and reads it as `value`.
