@@ -183,3 +183,57 @@ fn an_upgraded_room_is_replaced_and_silenced() {
     );
     assert_eq!(tombstones.len(), 3);
 }
+
+#[test]
+fn what_a_user_said_about_a_room_holds_for_the_one_that_replaces_it() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let room_id = create(&server, &alice, json!({"room_version": "10"}));
+    let data = format!("/_matrix/client/v3/user/{}", alice.user_id);
+    let tag = format!("{data}/rooms/{room_id}/tags/m.favourite");
+    server.put(&alice, &tag, json!({"order": 0.5})).ok();
+    let direct = format!("{data}/account_data/m.direct");
+    server.put(&alice, &direct, json!({"@bob:example.org": [room_id]})).ok();
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/upgrade");
+    server
+        .post(&alice, &path, json!({"new_version": "no such version"}))
+        .error(400, "M_UNSUPPORTED_ROOM_VERSION");
+    let body = server.post(&alice, &path, json!({"new_version": "11"})).ok();
+    let new_id = body["replacement_room"].as_str().unwrap();
+    let direct = server.get(&alice, &direct).ok();
+    assert_eq!(direct, json!({"@bob:example.org": [room_id, new_id]}));
+    let tags = server.get(&alice, &format!("{data}/rooms/{new_id}/tags")).ok();
+    assert_eq!(tags["tags"]["m.favourite"]["order"], 0.5);
+}
+
+#[test]
+fn a_join_may_bring_content_of_its_own() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = create(&server, &alice, json!({"preset": "public_chat"}));
+    let join = format!("/_matrix/client/v3/join/{room_id}");
+    server.post(&bob, &join, json!({"foo": "bar", "membership": "ban"})).ok();
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/state/m.room.member/{}", bob.user_id);
+    let content = server.get(&bob, &path).ok();
+    assert_eq!((&content["foo"], &content["membership"]), (&json!("bar"), &json!("join")));
+}
+
+#[test]
+fn guests_leave_when_the_room_is_closed_to_them() {
+    let server = Server::with(&[("ALLOW_GUESTS", "true")]);
+    let alice = server.register("alice");
+    let body = server.post("", "/_matrix/client/v3/register?kind=guest", json!({})).ok();
+    let guest = support::account(&body);
+    let room_id = create(&server, &alice, json!({}));
+    act(&server, &alice, &room_id, "invite", json!({"user_id": guest.user_id}));
+    act(&server, &guest, &room_id, "join", json!({}));
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/state/m.room.guest_access");
+    server.put(&alice, &path, json!({"guest_access": "forbidden"})).ok();
+    let rows = server.rows("SELECT membership FROM local_current_membership ORDER BY user_id");
+    let left = rows.iter().filter(|row| row["membership"] == "leave").count();
+    assert_eq!(left, 1);
+    act(&server, &alice, &room_id, "invite", json!({"user_id": guest.user_id}));
+    server
+        .post(&guest, &format!("/_matrix/client/v3/join/{room_id}"), json!({}))
+        .error(403, "M_GUEST_ACCESS_FORBIDDEN");
+}

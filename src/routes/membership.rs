@@ -3,14 +3,14 @@
 
 use ruma::api::client::knock::knock_room;
 use ruma::api::client::membership::{
-    ban_user, forget_room, invite_user, join_room_by_id, join_room_by_id_or_alias, kick_user,
-    leave_room, unban_user,
+    ban_user, forget_room, invite_user, join_room_by_id, kick_user, leave_room, unban_user,
 };
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId};
 use serde_json::{Map, Value, json};
 
-use super::{Access, Caller, Route, batched};
+use super::endpoint::object;
+use super::{Access, Answer, Caller, Incoming, Route, batched, json as answer_json, raw};
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
@@ -21,7 +21,7 @@ use crate::storage::rooms::{self, AliasRow};
 pub fn routes() -> Vec<Route> {
     vec![
         batched(join_by_id),
-        batched(join_by_id_or_alias),
+        raw(http::Method::POST, &JOIN_PATHS, join_by_id_or_alias),
         batched(invite),
         batched(leave),
         batched(kick),
@@ -32,24 +32,29 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
+const JOIN_PATHS: [&str; 2] =
+    ["/_matrix/client/r0/join/{room_id_or_alias}", "/_matrix/client/v3/join/{room_id_or_alias}"];
+
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`
 async fn join_by_id(
     access: Access,
     request: join_room_by_id::v3::Request,
 ) -> Result<join_room_by_id::v3::Response, ApiError> {
-    let join = Own { action: MembershipAction::Join, reason: request.reason };
+    let join = Own { action: MembershipAction::Join, content: with_reason(request.reason) };
     let room_id = join.apply(access, request.room_id.into()).await?;
     Ok(join_room_by_id::v3::Response::new(room_id))
 }
 
-/// `POST /_matrix/client/v3/join/{roomIdOrAlias}`
-async fn join_by_id_or_alias(
-    access: Access,
-    request: join_room_by_id_or_alias::v3::Request,
-) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
-    let join = Own { action: MembershipAction::Join, reason: request.reason };
-    let room_id = join.apply(access, request.room_id_or_alias).await?;
-    Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
+/// `POST /_matrix/client/v3/join/{roomIdOrAlias}`: what else the body has becomes content.
+async fn join_by_id_or_alias(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
+    let room = OwnedRoomOrAliasId::try_from(incoming.arg(0))
+        .map_err(|_| ApiError::invalid_param(format!("{} is not a room", incoming.arg(0))))?;
+    let mut content = object(incoming.json()?)?;
+    content.remove("third_party_signed");
+    let join = Own { action: MembershipAction::Join, content };
+    let room_id = join.apply(access, room).await?;
+    answer_json(&json!({"room_id": room_id}))
 }
 
 /// `POST /_matrix/client/v3/knock/{roomIdOrAlias}`
@@ -57,7 +62,7 @@ async fn knock(
     access: Access,
     request: knock_room::v3::Request,
 ) -> Result<knock_room::v3::Response, ApiError> {
-    let knock = Own { action: MembershipAction::Knock, reason: request.reason };
+    let knock = Own { action: MembershipAction::Knock, content: with_reason(request.reason) };
     let room_id = knock.apply(access, request.room_id_or_alias).await?;
     Ok(knock_room::v3::Response::new(room_id))
 }
@@ -160,7 +165,7 @@ async fn forget(
 /// A change of the caller's own membership that carries the profile.
 struct Own {
     action: MembershipAction,
-    reason: Option<String>,
+    content: Map<String, Value>,
 }
 
 impl Own {
@@ -187,7 +192,7 @@ impl Own {
                 return Err(ApiError::not_found(format!("Room alias {alias} not found")));
             }
         };
-        let mut content = with_reason(self.reason);
+        let mut content = self.content;
         add_profile(&mut content, &caller.user_id, &profiles);
         let target = caller.user_id.clone();
         change(&caller, &room_id, self.action, target, content).await?;

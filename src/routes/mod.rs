@@ -31,6 +31,7 @@ mod room_messages;
 mod room_read;
 mod room_send;
 mod room_state;
+mod room_upgrade;
 mod sync;
 mod tags;
 mod third_party;
@@ -56,6 +57,7 @@ pub fn table() -> Vec<Route> {
         auth_fallback::routes(),
         room_create::routes(),
         room_send::routes(),
+        room_upgrade::routes(),
         membership::routes(),
         account_data::routes(),
         filters::routes(),

@@ -189,7 +189,7 @@ fn redacts_of(event_type: &str, content: &RawValue) -> Option<OwnedEventId> {
     redacts.as_str()?.try_into().ok()
 }
 
-fn room_id(text: &str) -> Result<OwnedRoomId, ApiError> {
+pub(super) fn room_id(text: &str) -> Result<OwnedRoomId, ApiError> {
     text.try_into().map_err(|_| ApiError::invalid_param(format!("{text} is not a room id")))
 }
 

@@ -28,6 +28,7 @@ pub mod room_log;
 pub mod room_members;
 pub mod room_state_log;
 pub mod room_tags;
+pub mod room_upgrades;
 pub mod rooms;
 pub mod schema;
 pub mod state_groups;

@@ -241,14 +241,41 @@ impl Decider<'_> {
             self.room.limits.borrow_mut().take(&send.event.sender, now_ms)?;
         }
         let target = draft.redacts.clone();
-        let is_redaction = draft.event_type == TimelineEventType::RoomRedaction;
-        self.append(decided, draft, send.transaction.clone(), |event| {
-            if !is_redaction {
+        let event_type = draft.event_type.clone();
+        let outcome = self.append(decided, draft, send.transaction.clone(), |event| {
+            if event_type != TimelineEventType::RoomRedaction {
                 return Ok(());
             }
             let target = target.as_ref().and_then(|id| self.needs.targets.get(id));
             self.check_redaction(event, target)
-        })
+        })?;
+        if event_type == TimelineEventType::RoomGuestAccess {
+            self.remove_guests(decided)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Guests leave, by themselves as it were, when the room is closed to them.
+    fn remove_guests(&self, decided: &mut Decided) -> Result<(), ApiError> {
+        let server_name = self.context.server_name();
+        let guests = {
+            let loaded = self.room.loaded.borrow();
+            let room = loaded.as_ref().ok_or_else(no_such_room)?;
+            let is_local = |user: &UserId| user.server_name() == server_name;
+            membership_change::guests_to_remove(&room.snapshot, is_local)
+        };
+        for guest in guests {
+            let draft = Draft {
+                event_type: TimelineEventType::RoomMember,
+                state_key: Some(guest.to_string()),
+                sender: guest,
+                content: Map::from_iter([("membership".to_owned(), Value::from("leave"))]),
+                redacts: None,
+                origin_server_ts: timestamp(self.context.now_ms()),
+            };
+            self.append(decided, draft, None, |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     fn check_redaction(&self, event: &Pdu, target: Option<&Pdu>) -> Result<(), ApiError> {

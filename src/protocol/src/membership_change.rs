@@ -8,6 +8,7 @@ use ruma::room::JoinRuleKind;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::{Map, Value, json};
 
+use crate::pdu::Pdu;
 use crate::room_snapshot::RoomSnapshot;
 use crate::room_state::{JoinRule, guests_can_join, membership};
 
@@ -187,6 +188,24 @@ fn check_join(
     let authoriser = find_authoriser(room, is_local).ok_or(ChangeError::CannotGrant)?;
     content.insert("join_authorised_via_users_server".to_owned(), json!(authoriser));
     Ok(())
+}
+
+/// The guests of ours who have to go because the room does not let guests in any longer.
+pub fn guests_to_remove(
+    room: &RoomSnapshot,
+    is_local: impl Fn(&UserId) -> bool,
+) -> Vec<OwnedUserId> {
+    if guests_can_join(room.get(&StateEventType::RoomGuestAccess, "")) {
+        return Vec::new();
+    }
+    let is_guest = |event: &&Pdu| {
+        let content: Map<String, Value> = event.content_as().unwrap_or_default();
+        membership(Some(event)) == MembershipState::Join
+            && content.get("kind").and_then(Value::as_str) == Some("guest")
+    };
+    let guests = room.members().filter(is_guest);
+    let guests = guests.filter_map(|event| UserId::parse(event.state_key.as_deref()?).ok());
+    guests.filter(|user| is_local(user)).collect()
 }
 
 /// A joined user of ours who may invite: the one of the highest power.
