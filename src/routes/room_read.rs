@@ -77,7 +77,7 @@ impl RoomRead {
     /// # Errors
     /// `M_FORBIDDEN` for those who may not read the room at all.
     pub async fn state(&mut self, filter: &StateFilter) -> Result<Vec<StoredEvent>, ApiError> {
-        let present = self.results.next();
+        let present = self.results.take();
         match self.access()? {
             RoomAccess::Departed { state_group } => {
                 self.select_state(state_groups::of_groups(&[state_group], filter)).await

@@ -109,18 +109,18 @@ impl Results {
     }
 
     /// The next statement's result; empty if the batch had fewer statements.
-    pub fn next(&mut self) -> QueryResult {
+    pub fn take(&mut self) -> QueryResult {
         self.0.next().unwrap_or_default()
     }
 
     /// All rows of the next statement.
     pub fn rows<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, DatabaseError> {
-        self.next().rows()
+        self.take().rows()
     }
 
     /// The first row of the next statement.
     pub fn first<T: DeserializeOwned>(&mut self) -> Result<Option<T>, DatabaseError> {
-        self.next().first()
+        self.take().first()
     }
 
     /// The results that have not been taken yet.
@@ -131,7 +131,7 @@ impl Results {
     /// Passes over the results of `count` statements.
     pub fn skip(&mut self, count: usize) {
         for _ in 0..count {
-            self.next();
+            self.take();
         }
     }
 }
