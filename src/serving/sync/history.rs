@@ -22,7 +22,7 @@ pub struct RoomHistory {
     pub window: RoomWindow,
     pub timeline: Vec<VisibleEvent>,
     pub limited: bool,
-    /// The place right before the timeline.
+    /// The place right before the timeline; after it, if it holds all of the room.
     pub prev_stream: i64,
     pub state: StateIds,
     /// Whom a nameless room is named after.
@@ -42,8 +42,11 @@ pub fn histories(
         let count = counts.get(&window.room_id).copied().unwrap_or_default();
         let limited = !wanted.blocks_timeline && (count > wanted.limit || window.newly_joined);
         let first = timeline.first().map(|visible| visible.event.stream_ordering);
+        // Nothing is older than a timeline that holds all of the room. As with Synapse, going
+        // back from there repeats it: clients that have shown nothing of it yet count on that.
+        let is_all = window.after == 0 && count <= wanted.limit;
         let mut room = RoomHistory {
-            prev_stream: first.map_or(window.upto, |first| first - 1),
+            prev_stream: first.filter(|_| !is_all).map_or(window.upto, |first| first - 1),
             timeline,
             limited,
             window,
