@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ruma::presence::PresenceState;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -38,8 +39,10 @@ pub fn presence_event(row: &PresenceRow, now_ms: u64) -> Value {
     let mut content = json!({
         "user_id": row.user_id,
         "presence": row.state.as_str(),
-        "currently_active": row.currently_active,
     });
+    if row.state == PresenceState::Online {
+        content["currently_active"] = json!(row.currently_active);
+    }
     if row.last_active_ts > 0 {
         content["last_active_ago"] = json!(now_ms.saturating_sub(row.last_active_ts));
     }

@@ -68,13 +68,16 @@ pub fn select_observers(user_id: &UserId) -> Statement {
     .bind(OBSERVERS_MAX)
 }
 
-/// Reads the [`PresenceRow`]s of those who are in a room.
+/// Reads the [`PresenceRow`]s of those who are in a room. Who has never been seen is offline.
 pub fn select_in_room(room_id: &RoomId) -> Statement {
-    Statement::new(format!(
-        "SELECT {COLUMNS} FROM current_state_events c
-         CROSS JOIN presence_stream p ON p.user_id = c.state_key
-         WHERE c.room_id = ?1 AND c.type = 'm.room.member' AND c.membership = 'join' LIMIT ?2"
-    ))
+    Statement::new(
+        "SELECT c.state_key AS user_id, coalesce(p.state, 'offline') AS state,
+             coalesce(p.last_active_ts, 0) AS last_active_ts, p.status_msg,
+             coalesce(p.currently_active, 0) AS currently_active
+         FROM current_state_events c LEFT JOIN presence_stream p ON p.user_id = c.state_key
+         WHERE c.room_id = ?1 AND c.type = 'm.room.member' AND c.membership = 'join'
+         ORDER BY p.stream_id DESC LIMIT ?2",
+    )
     .bind(room_id.as_str())
     .bind(PRESENCES_MAX)
 }
