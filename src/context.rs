@@ -37,8 +37,13 @@ pub trait Platform {
     /// Tells the notifiers that something has been written. It may be lost; it carries positions.
     async fn announce(&self, announcement: Announcement) -> Announced;
 
-    /// Registers a waiting `/sync` of this user with the notifiers.
-    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError>;
+    /// Registers a waiting `/sync` of this user with the notifiers, or an `/events` of somebody
+    /// who looks into a room.
+    async fn register_waiter(
+        &self,
+        user_id: &str,
+        room_id: Option<&RoomId>,
+    ) -> Result<Box<dyn Waiter>, ApiError>;
 
     /// Goes on with this after the answer has been sent.
     fn spawn(&self, future: LocalBoxFuture<'static, ()>);
@@ -248,13 +253,17 @@ impl Context {
         }));
     }
 
-    /// Registers a waiting `/sync`. One hop.
+    /// Registers a waiting `/sync`, or somebody who looks into a room. One hop.
     ///
     /// # Errors
     /// If the notifier cannot be reached.
-    pub async fn register_waiter(&self, user_id: &UserId) -> Result<Box<dyn Waiter>, ApiError> {
+    pub async fn register_waiter(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+    ) -> Result<Box<dyn Waiter>, ApiError> {
         let started_ms = self.now_ms();
-        let outcome = self.platform.register_waiter(user_id.as_str()).await;
+        let outcome = self.platform.register_waiter(user_id.as_str(), room_id).await;
         self.count_hop(started_ms);
         outcome
     }

@@ -133,6 +133,9 @@ fn who_is_there_comes_with_the_room() {
     assert_eq!(content["user_id"], alice.user_id);
     assert_eq!(content["status_msg"], "here");
     assert!(content["last_active_ago"].is_u64());
+    let unseen = json!({ "user_id": bob.user_id, "presence": "offline" });
+    assert_eq!(room["presence"][1]["content"], unseen);
+    assert_eq!(room["presence"].as_array().unwrap().len(), 2);
 }
 
 /// The events of `/events` from a token on, until it has nothing more, and the last token.
@@ -203,30 +206,60 @@ fn the_event_stream_has_receipts_tags_and_typing() {
     );
 }
 
+/// What a waiting `/events` answers when a message is sent meanwhile, and how long it waited.
+fn wait_for_a_message(
+    house: &House,
+    reader: &Account,
+    query: &str,
+    send: Send<'_>,
+) -> (Value, u64) {
+    let path = format!("{V3}/events?timeout=10000&{query}");
+    let waiting = house.server.request("GET", reader, &path, &Value::Null);
+    let started_ms = house.server.platform.now_ms();
+    let platform = house.server.platform.clone();
+    let room = ruma::RoomId::parse(send.room_id).unwrap();
+    let command = house.message_command(send.sender, "wake up");
+    let reply = house.server.run(async move {
+        let sending = async move {
+            platform.sleep(50).await;
+            platform.room(&room, command).await.unwrap();
+        };
+        futures_util::future::join(waiting, sending).await.0
+    });
+    (reply.ok(), house.server.platform.now_ms() - started_ms)
+}
+
+struct Send<'a> {
+    sender: &'a Account,
+    room_id: &'a str,
+}
+
 #[test]
 fn a_waiting_stream_is_woken_and_a_strange_room_is_refused() {
     let house = House::new();
     let (alice, bob) = (house.account("alice"), house.account("bob"));
     let room_id = house.room(&alice, "shared");
-    let from = now(&house, &alice);
-    let path = format!("{V3}/events?timeout=10000&from={from}");
-    let waiting = house.server.request("GET", &alice, &path, &Value::Null);
-    let started_ms = house.server.platform.now_ms();
-    let platform = house.server.platform.clone();
-    let room = ruma::RoomId::parse(room_id.as_str()).unwrap();
-    let send = house.message_command(&alice, "wake up");
-    let reply = house.server.run(async move {
-        let sending = async move {
-            platform.sleep(50).await;
-            platform.room(&room, send).await.unwrap();
-        };
-        futures_util::future::join(waiting, sending).await.0
-    });
-    assert!(house.server.platform.now_ms() < started_ms + 10_000);
-    assert_eq!(reply.ok()["chunk"][0]["content"]["body"], "wake up");
+    let from = format!("from={}", now(&house, &alice));
+    let send = Send { sender: &alice, room_id: &room_id };
+    let (body, waited_ms) = wait_for_a_message(&house, &alice, &from, send);
+    assert_eq!((&body["chunk"][0]["content"]["body"], waited_ms), (&json!("wake up"), 50));
     let peek = format!("{V3}/events?timeout=0&room_id={room_id}");
     house.server.get(&bob, &peek).error(403, "M_FORBIDDEN");
     house.server.get(&bob, &format!("{V3}/events?from=x")).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn who_looks_into_a_room_is_woken_by_what_happens_there() {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let rooms = ["world_readable", "world_readable"].map(|open| house.room(&alice, open));
+    for (index, found) in [(0, (1, 50)), (1, (0, 10_000))] {
+        let from = house.server.get(&bob, &format!("{V3}/events?timeout=0")).ok()["end"].clone();
+        let query = format!("room_id={}&from={}", rooms[0], from.as_str().unwrap());
+        let send = Send { sender: &alice, room_id: &rooms[index] };
+        let (body, waited_ms) = wait_for_a_message(&house, &bob, &query, send);
+        assert_eq!((body["chunk"].as_array().unwrap().len(), waited_ms), found);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::Announcement;
@@ -33,31 +33,37 @@ struct Members {
     users: HashSet<OwnedUserId>,
 }
 
-/// Whom an announcement concerns.
+/// Whom an announcement concerns: users, and whoever looks into the room from outside. A waiter
+/// waits under its user id, and under a room id if it looks into a room.
 pub struct Concerned<'a> {
+    room_id: Option<OwnedRoomId>,
     members: Option<&'a HashSet<OwnedUserId>>,
     others: Vec<OwnedUserId>,
 }
 
 impl Concerned<'_> {
-    pub fn contains(&self, user_id: &str) -> bool {
+    /// Whether somebody who waits under this user or room id is to be woken.
+    pub fn contains(&self, id: &str) -> bool {
         let is_member = |members: &HashSet<OwnedUserId>| {
-            <&UserId>::try_from(user_id).is_ok_and(|user_id| members.contains(user_id))
+            <&UserId>::try_from(id).is_ok_and(|user_id| members.contains(user_id))
         };
-        self.members.is_some_and(is_member) || self.others.iter().any(|other| other == user_id)
+        self.members.is_some_and(is_member)
+            || self.others.iter().any(|other| other == id)
+            || self.room_id.as_ref().is_some_and(|room_id| room_id == id)
     }
 
-    /// How many they are, at most.
+    /// How many ids they are, at most.
     pub fn len(&self) -> usize {
-        self.members.map_or(0, HashSet::len) + self.others.len()
+        self.members.map_or(0, HashSet::len) + self.others.len() + self.room_id.iter().len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub fn users(&self) -> impl Iterator<Item = &OwnedUserId> {
-        self.members.into_iter().flatten().chain(&self.others)
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let users = self.members.into_iter().flatten().chain(&self.others);
+        users.map(|user_id| user_id.as_str()).chain(self.room_id.as_deref().map(RoomId::as_str))
     }
 }
 
@@ -72,7 +78,9 @@ impl Notifier {
     /// Hears an announcement: whom to wake, and whether its sender has to name the members.
     pub fn hear(&mut self, announcement: Announcement) -> (Concerned<'_>, Announced) {
         match announcement {
-            Announcement::Users(others) => (Concerned { members: None, others }, Announced::Told),
+            Announcement::Users(others) => {
+                (Concerned { room_id: None, members: None, others }, Announced::Told)
+            }
             Announcement::Room { room_id, members_version, members, also } => {
                 if let Some(members) = members {
                     self.learn(room_id.clone(), members_version, members);
@@ -84,7 +92,8 @@ impl Notifier {
                     Some(_) => Announced::Told,
                     None => Announced::MembersNeeded,
                 };
-                (Concerned { members: known.map(|m| &m.users), others: also }, announced)
+                let members = known.map(|members| &members.users);
+                (Concerned { room_id: Some(room_id), members, others: also }, announced)
             }
         }
     }
@@ -168,13 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_into_a_room_is_woken_by_what_happens_there_alone() {
+        let mut notifier = Notifier::default();
+        for members in [None, Some(Vec::new())] {
+            let (concerned, _) = notifier.hear(room(3, members));
+            assert!(concerned.contains("!room:example.org"));
+            assert!(!concerned.contains("!other:example.org"));
+        }
+        let users = vec![owned_user_id!("@member:example.org")];
+        assert!(!notifier.hear(Announcement::Users(users)).0.contains("!room:example.org"));
+    }
+
+    #[test]
     fn a_known_version_wakes_its_members() {
         let mut notifier = Notifier::default();
         let members = vec![owned_user_id!("@member:example.org")];
         assert_eq!(notifier.hear(room(3, Some(members))).1, Announced::Told);
         let (concerned, announced) = notifier.hear(room(3, None));
         assert!(concerned.contains("@member:example.org"));
-        assert_eq!((concerned.len(), announced), (2, Announced::Told));
+        assert_eq!(announced, Announced::Told);
+        let mut ids: Vec<&str> = concerned.ids().collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["!room:example.org", "@invited:example.org", "@member:example.org"]);
+        assert_eq!(concerned.len(), 3);
         assert_eq!(notifier.hear(room(2, None)).1, Announced::Told);
         assert_eq!(notifier.hear(room(4, None)).1, Announced::MembersNeeded);
     }

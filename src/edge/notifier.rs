@@ -1,4 +1,4 @@
-//! The object that wakes waiting `/sync` requests: hibernating sockets, tagged by user. See
+//! The object that wakes waiting `/sync` requests: hibernating sockets, tagged by what they wait for. See
 //! `durable::sync_notifier`.
 
 use std::cell::RefCell;
@@ -10,12 +10,12 @@ use worker::{
 };
 
 use super::objects::{answer, command};
-use super::waiter::{USER_HEADER, WAKE};
+use super::waiter::{WAIT_PATH, WAKE};
 use crate::durable::sync_notifier::{Announced, Concerned, Notifier};
 use crate::error::ApiError;
 use crate::log;
 
-/// Up to so many users are looked up by tag; more are searched for among the open sockets.
+/// Up to so many ids are looked up by tag; more are searched for among the open sockets.
 const LOOKUPS_MAX: usize = 16;
 
 /// See `durable::sync_notifier`.
@@ -27,9 +27,9 @@ pub struct SyncNotifier {
 
 impl SyncNotifier {
     /// Accepts the socket of a waiting request.
-    fn register(&self, user_id: &str) -> worker::Result<Response> {
+    fn register(&self, ids: &[&str]) -> worker::Result<Response> {
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, &[user_id]);
+        self.state.accept_websocket_with_tags(&pair.server, ids);
         Response::from_websocket(pair.client)
     }
 
@@ -43,12 +43,11 @@ impl SyncNotifier {
 
     fn wake(&self, concerned: &Concerned<'_>) {
         let sockets = if concerned.len() <= LOOKUPS_MAX {
-            let users = concerned.users();
-            users.flat_map(|user| self.state.get_websockets_with_tag(user.as_str())).collect()
+            concerned.ids().flat_map(|id| self.state.get_websockets_with_tag(id)).collect()
         } else {
             let mut sockets = self.state.get_websockets();
             sockets.retain(|socket| {
-                self.state.get_tags(socket).iter().any(|user| concerned.contains(user))
+                self.state.get_tags(socket).iter().any(|id| concerned.contains(id))
             });
             sockets
         };
@@ -67,10 +66,12 @@ impl DurableObject for SyncNotifier {
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        match request.headers().get(USER_HEADER)? {
-            Some(user_id) => self.register(&user_id),
-            None => answer(self.hear(&mut request).await),
+        let url = request.url()?;
+        if url.path() != WAIT_PATH {
+            return answer(self.hear(&mut request).await);
         }
+        let ids: Vec<_> = url.query_pairs().map(|(_, id)| id).collect();
+        self.register(&ids.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     async fn websocket_message(

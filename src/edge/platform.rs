@@ -153,10 +153,14 @@ impl Platform for EdgePlatform {
         }
     }
 
-    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
+    async fn register_waiter(
+        &self,
+        user_id: &str,
+        room_id: Option<&RoomId>,
+    ) -> Result<Box<dyn Waiter>, ApiError> {
         self.add_latency().await;
         let index = notifier_of(user_id, self.config.sync_notifiers);
-        Ok(Box::new(SocketWaiter::register(&self.notifier(index)?, user_id).await?))
+        Ok(Box::new(SocketWaiter::register(&self.notifier(index)?, user_id, room_id).await?))
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

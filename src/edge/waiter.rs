@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use ruma::RoomId;
+use url::Url;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Method, RequestInit, Stub, WebSocket};
@@ -12,8 +14,8 @@ use worker::{Delay, Method, RequestInit, Stub, WebSocket};
 use crate::durable::{Waited, Waiter};
 use crate::error::ApiError;
 
-/// Names the user who waits; user ids are ASCII but for historical ones, so it is encoded.
-pub const USER_HEADER: &str = "x-myelin-user";
+/// Where a notifier takes waiters. The query names what they wait for.
+pub const WAIT_PATH: &str = "/wait";
 
 /// What a notifier sends to a waiter.
 pub const WAKE: &str = "1";
@@ -29,13 +31,22 @@ pub struct SocketWaiter {
 
 impl SocketWaiter {
     /// Opens the socket. Once this returns, the notifier wakes us.
-    pub async fn register(notifier: &Stub, user_id: &str) -> Result<Self, ApiError> {
+    pub async fn register(
+        notifier: &Stub,
+        user_id: &str,
+        room_id: Option<&RoomId>,
+    ) -> Result<Self, ApiError> {
         let mut init = RequestInit::new();
         init.with_method(Method::Get);
         init.headers.set("upgrade", "websocket").map_err(ApiError::internal)?;
-        init.headers.set(USER_HEADER, user_id).map_err(ApiError::internal)?;
-        let request = worker::Request::new_with_init("https://object/wait", &init)
-            .map_err(ApiError::internal)?;
+        let mut url = Url::parse("https://object").map_err(ApiError::internal)?;
+        url.set_path(WAIT_PATH);
+        url.query_pairs_mut().append_pair("user_id", user_id);
+        if let Some(room_id) = room_id {
+            url.query_pairs_mut().append_pair("room_id", room_id.as_str());
+        }
+        let request =
+            worker::Request::new_with_init(url.as_str(), &init).map_err(ApiError::internal)?;
         let response = notifier.fetch_with_request(request).await.map_err(ApiError::internal)?;
         let socket = response.websocket();
         Self::listen(socket.ok_or_else(|| ApiError::internal("the notifier opened no socket"))?)

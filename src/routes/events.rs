@@ -121,7 +121,8 @@ impl EventStream {
         if !chunk.is_empty() || context.now_ms() >= deadline_ms {
             return Ok((chunk, end));
         }
-        let mut waiter = context.register_waiter(&self.caller.user_id).await?;
+        let peeked = self.room_id.as_deref().filter(|_| self.is_peeking);
+        let mut waiter = context.register_waiter(&self.caller.user_id, peeked).await?;
         let mut waited = Waited::Woken;
         loop {
             let user_id = self.caller.user_id.as_str();

@@ -157,7 +157,7 @@ impl Waiting {
             return Ok(answer);
         }
         let context = self.caller.context.clone();
-        let mut waiter = context.register_waiter(&self.reader.user_id).await?;
+        let mut waiter = context.register_waiter(&self.reader.user_id, None).await?;
         let mut waited = Waited::Woken;
         loop {
             (changes, answer) = self.look(changes.typing_expires_ts).await?;

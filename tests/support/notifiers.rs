@@ -11,11 +11,12 @@ use futures_util::future::{Either, LocalBoxFuture, select};
 use myelin::context::Platform;
 use myelin::durable::sync_notifier::{Notifier, shares};
 use myelin::durable::{Announced, Announcement, Waited, Waiter};
+use ruma::RoomId;
 
 #[derive(Default)]
 pub struct Notifiers {
     notifiers: RefCell<HashMap<u32, Notifier>>,
-    waiters: RefCell<Vec<(String, mpsc::UnboundedSender<()>)>>,
+    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<()>)>>,
 }
 
 impl Notifiers {
@@ -30,8 +31,8 @@ impl Notifiers {
         let mut outcome = Announced::Told;
         for (index, share) in shares(announcement, count) {
             let (concerned, announced) = notifiers.entry(index).or_default().hear(share);
-            for (user_id, sender) in self.waiters.borrow().iter() {
-                if concerned.contains(user_id) {
+            for (ids, sender) in self.waiters.borrow().iter() {
+                if ids.iter().any(|id| concerned.contains(id)) {
                     // A waiter that has gone is not woken.
                     let _ = sender.unbounded_send(());
                 }
@@ -43,9 +44,15 @@ impl Notifiers {
         outcome
     }
 
-    pub fn register(&self, user_id: &str, platform: Rc<dyn Platform>) -> Box<dyn Waiter> {
+    pub fn register(
+        &self,
+        user_id: &str,
+        room_id: Option<&RoomId>,
+        platform: Rc<dyn Platform>,
+    ) -> Box<dyn Waiter> {
         let (sender, woken) = mpsc::unbounded();
-        self.waiters.borrow_mut().push((user_id.to_owned(), sender));
+        let ids = std::iter::once(user_id).chain(room_id.map(RoomId::as_str));
+        self.waiters.borrow_mut().push((ids.map(ToOwned::to_owned).collect(), sender));
         Box::new(ChannelWaiter { woken, platform })
     }
 

@@ -153,10 +153,14 @@ impl Platform for SqlitePlatform {
         self.notifiers.announce(announcement, count)
     }
 
-    async fn register_waiter(&self, user_id: &str) -> Result<Box<dyn Waiter>, ApiError> {
+    async fn register_waiter(
+        &self,
+        user_id: &str,
+        room_id: Option<&RoomId>,
+    ) -> Result<Box<dyn Waiter>, ApiError> {
         hop().await;
         let platform = self.me.upgrade().expect("the platform lives");
-        Ok(self.notifiers.register(user_id, platform))
+        Ok(self.notifiers.register(user_id, room_id, platform))
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
