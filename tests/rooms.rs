@@ -237,3 +237,29 @@ fn guests_leave_when_the_room_is_closed_to_them() {
         .post(&guest, &format!("/_matrix/client/v3/join/{room_id}"), json!({}))
         .error(403, "M_GUEST_ACCESS_FORBIDDEN");
 }
+
+#[test]
+fn what_is_too_large_for_one_bound_value_is_committed_all_the_same() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let state = (0..60).map(|index| {
+        let content = json!({"text": "\"".repeat(25_000)});
+        json!({"type": "org.example.large", "state_key": index.to_string(), "content": content})
+    });
+    let room_id = create(&server, &alice, json!({"initial_state": state.collect::<Vec<_>>()}));
+    let state = server.get(&alice, &format!("/_matrix/client/v3/rooms/{room_id}/state")).ok();
+    assert!(state.as_array().unwrap().len() > 60);
+}
+
+#[test]
+fn a_nul_in_a_name_is_refused() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let room_id = create(&server, &alice, json!({}));
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/state/org.example.a/b%00c");
+    server.put(&alice, &path, json!({})).error(400, "M_INVALID_PARAM");
+    let state = json!([{"type": "org.example.a", "state_key": "b\u{0}c", "content": {}}]);
+    server
+        .post(&alice, "/_matrix/client/v3/createRoom", json!({"initial_state": state}))
+        .error(400, "M_BAD_JSON");
+}

@@ -62,11 +62,12 @@ fn with_numbered_arguments(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
+/// SQLite's text functions end at a NUL: an argument with one could be taken for another.
 fn percent_decode(value: &str) -> Result<String, ApiError> {
-    percent_encoding::percent_decode_str(value)
-        .decode_utf8()
-        .map(|text| text.into_owned())
-        .map_err(|_| ApiError::invalid_param("The path is not UTF-8"))
+    match percent_encoding::percent_decode_str(value).decode_utf8() {
+        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
+        _ => Err(ApiError::invalid_param("The path must be UTF-8 without NUL")),
+    }
 }
 
 fn router(context: &Context) -> Result<Rc<Router>, ApiError> {

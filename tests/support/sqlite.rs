@@ -99,8 +99,14 @@ fn run(connection: &Connection, statement: &Statement) -> Result<QueryResult, Da
     })
 }
 
+/// What D1 takes as one bound value. Bytes.
+const VALUE_BYTES_MAX: usize = 2_000_000;
+
 /// D1 binds every JavaScript number as a REAL.
 fn bound(value: &Value) -> Box<dyn ToSql> {
+    if let Value::Text(text) = value {
+        assert!(text.len() <= VALUE_BYTES_MAX, "D1 refuses a value of {} bytes", text.len());
+    }
     match value {
         Value::Null => Box::new(rusqlite::types::Null),
         Value::Integer(number) => Box::new(*number as f64),

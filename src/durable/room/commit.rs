@@ -26,6 +26,10 @@ use crate::storage::rooms;
 /// that full groups cost one row a change and reading a chain at most doubles a read.
 const HOPS_MAX: usize = 100;
 
+/// JSON of events in one bound value: quoting it as JSON once more at most doubles it, and the
+/// platform's limit is 2 MB.
+const BODIES_BYTES_MAX: usize = 900_000;
+
 /// Events that count as activity: Synapse's list for `bump_stamp`.
 const BUMP_TYPES: [&str; 7] = [
     "m.room.create",
@@ -196,7 +200,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     let rows: Vec<EventRow> = events.iter().map(|event| event_row(event)).collect();
     batch.push(room_log::insert_events(room_id, &rows, now_ms));
     let bodies: Vec<BodyRow> = decided.events.iter().map(body_row).collect();
-    batch.push(room_log::insert_bodies(room_id, &bodies, format_version(&room.rules)));
+    batch.extend(insert_bodies(room_id, &bodies, format_version(&room.rules)));
     batch.push(room_log::insert_edges(&edges(&events)));
     batch.extend(extremities(room_id, &events));
     if !groups.new.is_empty() {
@@ -237,6 +241,22 @@ fn body_row(written: &Written) -> BodyRow {
         json: written.event.json.get().to_owned(),
         metadata: metadata.to_string(),
     }
+}
+
+/// As many statements as the size of a bound value asks for.
+fn insert_bodies(room_id: &str, bodies: &[BodyRow], format_version: u32) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, body) in bodies.iter().enumerate() {
+        if bytes + body.json.len() > BODIES_BYTES_MAX && index > start {
+            let rows = &bodies[start..index];
+            statements.push(room_log::insert_bodies(room_id, rows, format_version));
+            (start, bytes) = (index, 0);
+        }
+        bytes += body.json.len();
+    }
+    statements.push(room_log::insert_bodies(room_id, &bodies[start..], format_version));
+    statements
 }
 
 /// Synapse's `EventFormatVersions`.

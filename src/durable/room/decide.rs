@@ -340,6 +340,11 @@ impl Decider<'_> {
         transaction: Option<TransactionKey>,
         check: impl FnOnce(&Pdu) -> Result<(), ApiError>,
     ) -> Result<Outcome, ApiError> {
+        // SQLite's text functions end at a NUL, so that two keys could be taken for one.
+        let texts = [Some(draft.event_type.to_string()), draft.state_key.clone()];
+        if texts.iter().flatten().any(|text| text.contains('\0')) {
+            return Err(ApiError::bad_json("'type' and 'state_key' must not contain NUL"));
+        }
         let localpart = self.context.random_string(18);
         let author = Author {
             server_name: self.context.server_name(),

@@ -25,7 +25,7 @@ use crate::storage::database::DatabaseError;
 use decide::Decided;
 use load::Loaded;
 
-/// Commands in one commit. With 64 KiB an event at most, see also [`commit::BYTES_MAX`].
+/// Commands in one commit: with 64 KiB an event at most it stays at 3.2 MB.
 const GROUP_MAX: usize = 50;
 
 /// Commands that may wait for their turn: more are told to come back later.
