@@ -161,6 +161,34 @@ fn rules_that_make_no_sense_are_refused_and_write_nothing() {
 }
 
 #[test]
+fn paths_that_name_no_rule_are_refused() {
+    let rules = Rules::new();
+    let call = |method: &str, path: &str| {
+        let path = format!("/_matrix/client/v3/pushrules{path}");
+        let body = if method == "PUT" { simple() } else { Value::Null };
+        rules.server.call(method, &rules.alice, &path, body)
+    };
+    for path in [
+        "/global",
+        "/global/room",
+        "/not_a_scope/",
+        "/not_a_scope/room/a",
+        "/global/not_a_template/",
+        "/global/not_a_template/foo",
+        "/global/override/.m.rule.master/not_an_attr",
+    ] {
+        call("GET", path).error(400, "M_UNRECOGNIZED");
+    }
+    for path in ["/", "/not_a_scope/room/a", "/global", "/global/room", "/global/room/"] {
+        call("PUT", path).error(400, "M_UNRECOGNIZED");
+    }
+    call("PUT", "/global/override/.m.rule.master/not_an_attr").error(400, "M_UNRECOGNIZED");
+    call("DELETE", "/global/room").error(400, "M_UNRECOGNIZED");
+    call("GET", "").error(404, "M_UNRECOGNIZED");
+    call("GET", "/global/override/not_a_rule_id").error(404, "M_NOT_FOUND");
+}
+
+#[test]
 fn every_change_takes_a_position_and_is_noted() {
     let rules = Rules::new();
     let before = rules.position();

@@ -26,6 +26,11 @@ pub fn routes() -> Vec<Route> {
         raw(Method::GET, paths!("global/{kind}/{rule_id}"), get_rule),
         raw(Method::GET, paths!("global/{kind}/{rule_id}/enabled"), get_enabled),
         raw(Method::GET, paths!("global/{kind}/{rule_id}/actions"), get_actions),
+        raw(Method::GET, paths!("{*rest}"), refuse),
+        raw(Method::PUT, paths!("{*rest}"), refuse),
+        raw(Method::PUT, paths!(""), refuse),
+        raw(Method::PUT, paths!("global/{kind}/"), refuse),
+        raw(Method::DELETE, paths!("{*rest}"), refuse),
     ]
 }
 
@@ -42,7 +47,7 @@ async fn get_scope(access: Access, _incoming: Incoming) -> Result<Answer, ApiErr
 /// `GET /_matrix/client/v3/pushrules/global/{kind}/`
 async fn get_kind(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let content = content(access).await?;
-    answer(content["global"].get(incoming.arg(0)).ok_or_else(ApiError::unrecognized)?)
+    answer(content["global"].get(incoming.arg(0)).ok_or_else(not_a_rule)?)
 }
 
 /// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
@@ -60,10 +65,20 @@ async fn get_actions(access: Access, incoming: Incoming) -> Result<Answer, ApiEr
     answer(&json!({ "actions": rule(access, &incoming).await?["actions"] }))
 }
 
+/// A path that names no rule: another scope, kind or attribute, or no slash where one belongs.
+async fn refuse(access: Access, _incoming: Incoming) -> Result<Answer, ApiError> {
+    access.authenticate_with(Vec::new()).await?;
+    Err(not_a_rule())
+}
+
+fn not_a_rule() -> ApiError {
+    ApiError::unrecognized().with_status(400)
+}
+
 async fn rule(access: Access, incoming: &Incoming) -> Result<Value, ApiError> {
     let content = content(access).await?;
     let rules = content["global"].get(incoming.arg(0)).and_then(Value::as_array);
-    let rules = rules.ok_or_else(ApiError::unrecognized)?;
+    let rules = rules.ok_or_else(not_a_rule)?;
     let rule = rules.iter().find(|rule| rule["rule_id"] == incoming.arg(1));
     rule.cloned().ok_or_else(|| ApiError::not_found("There is no such push rule"))
 }
