@@ -7,6 +7,7 @@ import { Agent, request } from "undici";
 import { Complaint } from "../run.mjs";
 import { schedule } from "./cron.mjs";
 import { settleListeners } from "./listeners.mjs";
+import { listenSecurely } from "./secure.mjs";
 import { miniflareOptions, readConfiguration } from "./worker.mjs";
 
 // What a deployed server has as secrets, so that wrangler.toml does not list it.
@@ -19,6 +20,8 @@ const secretNames = [
   "TURN_SHARED_SECRET",
 ];
 const firstAnswerTimeoutMs = 30_000;
+/** Where https requests go on to. */
+const innerListener = { scheme: "http", host: "127.0.0.1", port: 0 };
 
 /**
  * Resolves once every listener answers. `onExit` is called if the server dies by itself.
@@ -26,7 +29,10 @@ const firstAnswerTimeoutMs = 30_000;
  */
 export async function startServer(given, onExit) {
   const config = readConfiguration();
-  const settings = { ...given, listeners: await settleListeners(given.listeners, given.tls) };
+  const listeners = await settleListeners(given.listeners, given.tls);
+  const secure = listeners.find(({ scheme }) => scheme === "https");
+  const [inner] = secure ? await settleListeners([innerListener]) : [];
+  const settings = { ...given, listeners, inner };
   fs.mkdirSync(settings.dataFolder, { recursive: true });
   const setupToken = keepSetupToken(settings.dataFolder);
   const vars = workerVars(config, settings, setupToken);
@@ -44,6 +50,7 @@ export async function startServer(given, onExit) {
   for (const signal of ["SIGINT", "SIGTERM"]) process.removeAllListeners(signal);
 
   await miniflare.ready;
+  const front = secure && (await listenSecurely(secure, settings.tls, inner));
   const urls = settings.listeners.map(({ url }) => url);
   await Promise.all(urls.map(waitForAnswer));
   const worker = await miniflare.getWorker();
@@ -56,6 +63,7 @@ export async function startServer(given, onExit) {
     async stop() {
       stopping = true;
       stopCron();
+      front?.close();
       await miniflare.dispose();
     },
   };

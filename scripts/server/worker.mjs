@@ -61,14 +61,12 @@ function stores(config, dataFolder) {
 }
 
 /**
- * Plain http goes to the Worker's own sockets, half as slow as Miniflare's entry point, which is
- * the only one with TLS; it has a free port of the loopback when there is no https listener.
+ * Requests go to the Worker's own sockets, half as slow as Miniflare's entry point, which has a
+ * free port of the loopback that nobody uses.
  */
-function sockets({ listeners, tls }) {
-  const secure = listeners.find(({ scheme }) => scheme === "https");
+function sockets({ listeners, inner }) {
   const plain = listeners.filter(({ scheme }) => scheme === "http");
-  const entry = secure
-    ? { host: secure.host, port: secure.port, httpsKey: tls.key, httpsCert: tls.certificate }
-    : { host: "127.0.0.1", port: 0 };
-  return { ...entry, unsafeDirectSockets: plain.map(({ host, port }) => ({ host, port })) };
+  const direct = inner ? [...plain, inner] : plain;
+  const unsafeDirectSockets = direct.map(({ host, port }) => ({ host, port }));
+  return { host: "127.0.0.1", port: 0, unsafeDirectSockets };
 }

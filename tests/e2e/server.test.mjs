@@ -75,6 +75,30 @@ test("one server listens on http and https at once", async (t) => {
   assert.equal(status, 200);
 });
 
+test("an idle https connection stays open for the next request", async (t) => {
+  const { key, certificate } = makeCertificate(t, "IP:127.0.0.1");
+  const args = ["--listen", "https://127.0.0.1:0", "--tls-key", key, "--tls-cert", certificate];
+  const server = await started(t, { args });
+  const ca = fs.readFileSync(certificate);
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1, ca });
+  t.after(() => agent.destroy());
+  const address = `${server.urls[1]}/_matrix/client/v3/register?kind=guest`;
+  const post = () =>
+    new Promise((resolve, reject) => {
+      const request = https.request(address, { agent, method: "POST" }, async (answer) => {
+        const body = JSON.parse(Buffer.concat(await answer.toArray()));
+        resolve({ status: answer.statusCode, body, reused: request.reusedSocket });
+      });
+      request.on("error", reject).end("{}");
+    });
+  const first = await post();
+  await new Promise((resolve) => setTimeout(resolve, 6_000));
+  const second = await post();
+  assert.deepEqual([first.status, first.reused], [200, false]);
+  assert.deepEqual([second.status, second.reused], [200, true]);
+  assert.notEqual(first.body.user_id, second.body.user_id);
+});
+
 test("what does not exist is answered as the specification says", async (t) => {
   const server = await started(t);
   for (const target of ["/_matrix/client/v3/nonsense", "/nonsense", "/_synapse/nonsense"]) {
