@@ -381,10 +381,10 @@ fn push_rules_are_the_defaults_and_can_be_read_piece_by_piece() {
     assert_eq!(get("global/override/.m.rule.master/enabled").ok(), json!({ "enabled": false }));
     assert_eq!(get("global/override/.m.rule.master/actions").ok(), json!({ "actions": [] }));
     get("global/override/none").error(404, "M_NOT_FOUND");
-    get("global/override/.m.rule.master/odd").error(404, "M_UNRECOGNIZED");
-    get("global").error(404, "M_UNRECOGNIZED");
-    get("global/odd/x").error(404, "M_UNRECOGNIZED");
-    get("device/").error(404, "M_UNRECOGNIZED");
+    get("global/override/.m.rule.master/odd").error(400, "M_UNRECOGNIZED");
+    get("global").error(400, "M_UNRECOGNIZED");
+    get("global/odd/x").error(400, "M_UNRECOGNIZED");
+    get("device/").error(400, "M_UNRECOGNIZED");
 }
 
 #[test]
