@@ -168,13 +168,21 @@ impl Room {
         }
         match landing::find(context, &self.room_id, &decided).await {
             Ok(landed) => {
-                let any = landed.iter().any(Option::is_some);
-                if any {
-                    self.announce(context, &decided);
+                if landed.iter().flatten().any(Result::is_ok) {
+                    self.announce_after_reload(context, &decided).await;
                 }
                 landed
             }
             Err(error) => vec![Some(Err(error)); decided.len()],
+        }
+    }
+
+    /// A commit that has landed after all is announced by what the log says of the members.
+    async fn announce_after_reload(&self, context: &Context, decided: &Decided) {
+        // An announcement may be lost: the next one heals it.
+        if let Ok(loaded) = load::load(context, &self.room_id).await {
+            *self.loaded.borrow_mut() = loaded;
+            self.announce(context, decided);
         }
     }
 
