@@ -287,7 +287,9 @@ fn the_first_account_is_made_once_with_the_token() {
     let path = "/_myelin/setup";
     let server = Server::with(&[("SETUP_TOKEN", "one-time"), ("REGISTRATION", "closed")]);
     assert_eq!(server.get("", path).ok(), json!({ "needed": true }));
-    let body = |token: &str, username: &str| json!({ "token": token, "username": username, "password": PASSWORD });
+    let body = |token: &str, username: &str| -> Value {
+        json!({ "token": token, "username": username, "password": PASSWORD })
+    };
     server.post("", path, body("guess", "root")).error(403, "M_FORBIDDEN");
     server.post("", path, body("", "root")).error(403, "M_FORBIDDEN");
     server.post("", path, json!({ "token": "one-time" })).error(400, "M_BAD_JSON");
@@ -313,7 +315,9 @@ fn an_email_address_stands_for_its_user() {
     );
     let email =
         |address: &str| json!({ "type": "m.id.thirdparty", "medium": "email", "address": address });
-    let body = |identifier: Value| json!({ "type": "m.login.password", "identifier": identifier, "password": PASSWORD });
+    let body = |identifier: Value| -> Value {
+        json!({ "type": "m.login.password", "identifier": identifier, "password": PASSWORD })
+    };
     let again = server.post("", LOGIN, body(email("Alice@Example.org"))).ok();
     assert_eq!(again["user_id"], json!(alice.user_id));
     server.post("", LOGIN, body(email("bob@example.org"))).error(403, "M_FORBIDDEN");

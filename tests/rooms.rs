@@ -263,3 +263,28 @@ fn a_nul_in_a_name_is_refused() {
         .post(&alice, "/_matrix/client/v3/createRoom", json!({"initial_state": state}))
         .error(400, "M_BAD_JSON");
 }
+
+#[test]
+fn memberships_change_without_a_body() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let power = json!({ "invite": 0 });
+    let open = create(&server, &alice, json!({ "preset": "public_chat" }));
+    let rule = json!({ "join_rule": "knock" });
+    let rules = json!([{ "type": "m.room.join_rules", "state_key": "", "content": rule }]);
+    let closed = create(
+        &server,
+        &alice,
+        json!({ "initial_state": rules, "power_level_content_override": power }),
+    );
+    for target in [
+        format!("/_matrix/client/v3/join/{open}"),
+        format!("/_matrix/client/v3/rooms/{open}/leave"),
+        format!("/_matrix/client/v3/rooms/{open}/join"),
+        format!("/_matrix/client/v3/knock/{closed}"),
+        format!("/_matrix/client/v3/rooms/{closed}/leave"),
+        format!("/_matrix/client/v3/rooms/{closed}/forget"),
+    ] {
+        server.post(&bob, &target, Value::Null).ok();
+    }
+}

@@ -81,8 +81,8 @@ fn room() -> Connection {
     connection
 }
 
-/// Runs a statement that writes one row, and counts what it writes: each of the opcodes `Insert` and
-/// `IdxInsert` of its program that goes to a table or an index of the database.
+/// Runs a statement that writes one row, and counts what it writes: each of the opcodes `Insert`
+/// and `IdxInsert` of its program that goes to a table or an index of the database.
 fn rows_written(connection: &Connection, sql: &str) -> usize {
     let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
     let opcodes = program.query_map([], |row| Ok((row.get("opcode")?, row.get("p1")?)));

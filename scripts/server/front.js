@@ -19,7 +19,8 @@ export default class Front extends Worker {
 /** Patterns end with a star; one that begins with ! takes paths out again. */
 function isWorkerFirst(patterns, pathname) {
   const matches = (pattern) => pathname.startsWith(pattern.slice(0, -1));
-  const [excluded, included] = [patterns.filter(isNegative), patterns.filter((p) => !isNegative(p))];
+  const excluded = patterns.filter(isNegative);
+  const included = patterns.filter((pattern) => !isNegative(pattern));
   return included.some(matches) && !excluded.some((pattern) => matches(pattern.slice(1)));
 }
 

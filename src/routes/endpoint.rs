@@ -343,7 +343,9 @@ pub fn decode<R: IncomingRequest>(incoming: &Incoming) -> Result<R, ApiError> {
     if let Some(headers) = request.headers_mut() {
         *headers = incoming.http.headers().clone();
     }
-    let request = request.body(body.as_slice()).map_err(ApiError::internal)?;
+    // An empty body is an empty object: for most types ruma does the same.
+    let read_as: &[u8] = if body.is_empty() && R::METHOD != Method::GET { b"{}" } else { body };
+    let request = request.body(read_as).map_err(ApiError::internal)?;
     let args: Vec<&str> = incoming.path_args.iter().map(String::as_str).collect();
     R::try_from_http_request(request, &args).map_err(|error| match error {
         FromHttpRequestError::Deserialization(error) => decode_error(body, &error),

@@ -310,6 +310,8 @@ fn tag_events(rows: &[TagRow]) -> Vec<Value> {
             tags.insert(tag.clone(), serde_json::from_str(content).unwrap_or_default());
         }
     }
-    let event = |(room_id, tags)| json!({ "type": "m.tag", "room_id": room_id, "content": { "tags": tags } });
+    let content = |tags| json!({ "tags": tags });
+    let event =
+        |(room, tags)| json!({ "type": "m.tag", "room_id": room, "content": content(tags) });
     rooms.into_iter().map(event).collect()
 }

@@ -99,7 +99,8 @@ pub fn delete_older_than(creation_time: u64) -> Vec<Statement> {
     let statements = [
         format!(
             "UPDATE registration_tokens SET pending = pending -
-                 (SELECT count(*) FROM ({held}) AS held WHERE held.token = registration_tokens.token)
+                 (SELECT count(*) FROM ({held}) AS held
+                  WHERE held.token = registration_tokens.token)
              WHERE token IN (SELECT token FROM ({held}))"
         ),
         format!("DELETE FROM ui_auth_sessions_ips WHERE session_id IN ({old})"),
