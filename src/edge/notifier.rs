@@ -1,4 +1,5 @@
-//! The object that wakes waiting `/sync` requests: hibernating sockets, tagged by what they wait for. See
+//! The object that wakes waiting `/sync` requests: hibernating sockets, tagged by what they wait
+//! for. See
 //! `durable::sync_notifier`.
 
 use std::cell::RefCell;
