@@ -237,7 +237,8 @@ impl Context {
         room_id: OwnedRoomId,
         members_version: i64,
         also: Vec<OwnedUserId>,
-        members: impl FnOnce() -> Vec<OwnedUserId> + 'static,
+        members: Rc<[OwnedUserId]>,
+        at: Vec<u32>,
     ) {
         let platform = self.platform.clone();
         self.platform.spawn(Box::pin(async move {
@@ -246,9 +247,10 @@ impl Context {
                 members_version,
                 members,
                 also: also.clone(),
+                at: at.clone(),
             };
             if platform.announce(announcement(None)).await == Announced::MembersNeeded {
-                platform.announce(announcement(Some(members()))).await;
+                platform.announce(announcement(Some(members.to_vec()))).await;
             }
         }));
     }

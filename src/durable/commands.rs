@@ -148,6 +148,9 @@ pub enum Announcement {
         members: Option<Vec<OwnedUserId>>,
         /// Who else is concerned: invited, kicked, ...
         also: Vec<OwnedUserId>,
+        /// The notifiers at which the members wait. Only the sender needs it.
+        #[serde(skip)]
+        at: Vec<u32>,
     },
     /// Data of these users.
     Users(Vec<OwnedUserId>),

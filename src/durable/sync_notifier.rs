@@ -81,7 +81,7 @@ impl Notifier {
             Announcement::Users(others) => {
                 (Concerned { room_id: None, members: None, others }, Announced::Told)
             }
-            Announcement::Room { room_id, members_version, members, also } => {
+            Announcement::Room { room_id, members_version, members, also, .. } => {
                 if let Some(members) = members {
                     self.learn(room_id.clone(), members_version, members);
                 }
@@ -122,6 +122,21 @@ pub fn notifier_of(user_id: &str, count: u32) -> u32 {
     u32::try_from(hash % u64::from(count.max(1))).unwrap_or_default()
 }
 
+/// The notifiers at which these users wait. Ends as soon as it has found all of them.
+pub fn notifiers_of(users: &[OwnedUserId], count: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for user_id in users {
+        let index = notifier_of(user_id.as_str(), count);
+        if !found.contains(&index) {
+            found.push(index);
+        }
+        if found.len() as u32 >= count {
+            break;
+        }
+    }
+    found
+}
+
 /// The part of an announcement for each notifier that it can concern.
 pub fn shares(announcement: Announcement, count: u32) -> Vec<(u32, Announcement)> {
     match announcement {
@@ -130,13 +145,16 @@ pub fn shares(announcement: Announcement, count: u32) -> Vec<(u32, Announcement)
             let shares = shares.filter(|(_, users)| !users.is_empty());
             shares.map(|(i, users)| (i as u32, Announcement::Users(users))).collect()
         }
-        Announcement::Room { room_id, members_version, members, also } => {
+        Announcement::Room { room_id, members_version, members, also, at } => {
             let mut members = members.map(|members| by_notifier(members, count));
             let also = by_notifier(also, count);
-            let shares = also.into_iter().enumerate().map(|(i, also)| {
+            let shares = also.into_iter().enumerate().filter_map(|(i, also)| {
                 let members = members.as_mut().map(|members| std::mem::take(&mut members[i]));
                 let room_id = room_id.clone();
-                (i as u32, Announcement::Room { room_id, members_version, members, also })
+                let concerns = at.contains(&(i as u32)) || !also.is_empty();
+                let share =
+                    Announcement::Room { room_id, members_version, members, also, at: Vec::new() };
+                concerns.then_some((i as u32, share))
             });
             shares.collect()
         }
@@ -164,6 +182,7 @@ mod tests {
             members_version: version,
             members,
             also: vec![owned_user_id!("@invited:example.org")],
+            at: vec![0, 1, 2, 3],
         }
     }
 
@@ -214,6 +233,7 @@ mod tests {
             members_version: 1,
             members: Some(vec![owned_user_id!("@member:example.org")]),
             also: Vec::new(),
+            at: Vec::new(),
         };
         assert!(notifier.hear(other).0.contains("@member:example.org"));
         assert_eq!(notifier.hear(room(1, None)).1, Announced::MembersNeeded);
@@ -234,6 +254,20 @@ mod tests {
         }
         let told = shares(Announcement::Users(users[..1].to_vec()), 4);
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_notifier_at_which_nobody_concerned_waits_is_not_told() {
+        let members: Vec<OwnedUserId> = vec![owned_user_id!("@member:example.org")];
+        let invited = owned_user_id!("@invited:example.org");
+        let concerned = [&members[0], &invited].map(|user| notifier_of(user.as_str(), 64));
+        assert_ne!(concerned[0], concerned[1]);
+        let mut announcement = room(1, None);
+        if let Announcement::Room { at, .. } = &mut announcement {
+            *at = notifiers_of(&members, 64);
+        }
+        let told: Vec<u32> = shares(announcement, 64).into_iter().map(|(index, _)| index).collect();
+        assert_eq!(HashSet::from_iter(told), HashSet::from(concerned));
     }
 
     #[test]

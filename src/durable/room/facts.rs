@@ -17,6 +17,12 @@ fn text(room: &RoomSnapshot, event_type: &str, field: &str) -> Option<String> {
     content.get(field)?.as_str().map(str::to_owned)
 }
 
+/// Whether people who are not in the room may look into it.
+pub fn is_world_readable(room: &RoomSnapshot) -> bool {
+    let visibility = text(room, "m.room.history_visibility", "history_visibility");
+    visibility.as_deref() == Some("world_readable")
+}
+
 /// The facts that lists are sorted and filtered by.
 pub fn room_facts(room: &RoomSnapshot) -> RoomFacts {
     RoomFacts {

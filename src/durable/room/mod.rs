@@ -18,6 +18,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use ruma::{OwnedRoomId, OwnedUserId};
 
+use super::sync_notifier::notifiers_of;
 use super::{RoomCommand, RoomReply};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -33,6 +34,7 @@ const QUEUE_MAX: usize = 1000;
 
 struct Pending {
     command: RoomCommand,
+    context: Context,
     reply: oneshot::Sender<Result<RoomReply, ApiError>>,
 }
 
@@ -71,27 +73,29 @@ impl Room {
             return Err(ApiError::limit_exceeded(1000));
         }
         let (reply, outcome) = oneshot::channel();
-        self.queue.borrow_mut().push_back(Pending { command, reply });
+        let pending = Pending { command, context: context.clone(), reply };
+        self.queue.borrow_mut().push_back(pending);
         if !self.is_working.replace(true) {
-            let (room, context) = (self.clone(), context.clone());
-            context.platform.clone().spawn(Box::pin(async move { room.work(&context).await }));
+            let room = self.clone();
+            context.platform.spawn(Box::pin(async move { room.work().await }));
         }
         outcome.await.unwrap_or_else(|_| Err(ApiError::internal("the room's writer has stopped")))
     }
 
-    async fn work(self: Rc<Self>, context: &Context) {
+    /// Each group is executed, and paid for, in the context of its first command.
+    async fn work(self: Rc<Self>) {
         loop {
             let group: Vec<Pending> = {
                 let mut queue = self.queue.borrow_mut();
                 let count = queue.len().min(GROUP_MAX);
                 queue.drain(..count).collect()
             };
-            if group.is_empty() {
+            let Some(context) = group.first().map(|pending| pending.context.clone()) else {
                 break;
-            }
+            };
             let (commands, replies): (Vec<_>, Vec<_>) =
                 group.into_iter().map(|pending| (pending.command, pending.reply)).unzip();
-            let outcomes = self.execute_group(context, commands).await;
+            let outcomes = self.execute_group(&context, commands).await;
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 // Whoever asked may have gone; the event stays.
                 let _ = reply.send(outcome);
@@ -202,7 +206,13 @@ impl Room {
             .filter(|user| user.server_name() == server_name)
             .collect();
         let members = room.local_members(&server_name);
+        // Who looks in from outside may wait anywhere.
+        let count = context.config.sync_notifiers;
+        let at = match facts::is_world_readable(&room.snapshot) {
+            true => (0..count).collect(),
+            false => notifiers_of(&members, count),
+        };
         let (room_id, version) = (self.room_id.clone(), room.members_version);
-        context.announce_room(room_id, version, also, move || members.to_vec());
+        context.announce_room(room_id, version, also, members, at);
     }
 }
