@@ -14,22 +14,17 @@ pub(super) const NEWEST: &str = "(SELECT stream_id FROM stream_positions \
      WHERE stream_name = 'events' AND instance_name = 'master')";
 
 /// The writer's fence: aborts the batch unless the epoch is still `epoch`, then raises it.
-pub fn fence(room_id: &str, epoch: i64) -> [Statement; 2] {
-    [
-        Statement::new(
-            "SELECT CASE WHEN coalesce((SELECT epoch FROM myelin_room_epochs WHERE room_id = ?1), 0)
-                              <> ?2
-                         THEN json('x') END",
-        )
-        .bind(room_id)
-        .bind(epoch),
-        Statement::new(
-            "INSERT INTO myelin_room_epochs (room_id, epoch) VALUES (?1, ?2)
-             ON CONFLICT (room_id) DO UPDATE SET epoch = excluded.epoch",
-        )
-        .bind(room_id)
-        .bind(epoch + 1),
-    ]
+pub fn fence(room_id: &str, epoch: i64) -> Statement {
+    Statement::new(
+        "INSERT INTO myelin_room_epochs (room_id, epoch)
+         SELECT ?1, CASE WHEN coalesce((SELECT epoch FROM myelin_room_epochs WHERE room_id = ?1), 0)
+                              = ?2
+                         THEN ?2 + 1 ELSE json('x') END
+         WHERE true
+         ON CONFLICT (room_id) DO UPDATE SET epoch = excluded.epoch",
+    )
+    .bind(room_id)
+    .bind(epoch)
 }
 
 /// The position that [`advance`] returns.

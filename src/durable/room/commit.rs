@@ -145,9 +145,9 @@ impl Room {
             statements(context, loaded, decided)
         };
         let results = context.batch(statements).await?;
-        // The fence has two statements; then come the allocations.
+        // The fence comes first, then the allocations.
         let mut results = Results::new(results);
-        results.skip(2);
+        results.skip(1);
         let position: Option<PositionRow> = results.first()?;
         let newest = position.map_or(0, |row| row.stream_id);
         let new_groups = !decided.groups.new.is_empty();
@@ -184,7 +184,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     let now_ms = context.now_ms();
     let events: Vec<&Pdu> = decided.events.iter().map(|written| &written.event).collect();
     let groups = &decided.groups;
-    let mut batch = room_log::fence(room_id, loaded.epoch).to_vec();
+    let mut batch = vec![room_log::fence(room_id, loaded.epoch)];
     batch.push(room_log::advance(events.len()));
     if !groups.new.is_empty() {
         batch.push(room_state_log::advance_groups(groups.new.len()));
