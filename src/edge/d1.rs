@@ -1,6 +1,8 @@
-//! D1, called directly: a batch's rows come over as one JSON text, not field by field.
+//! D1, called directly: all results of a batch come over as one JSON text, not field by field.
 
 use js_sys::{Array, JSON, Object, Promise, Reflect, Uint8Array};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -42,7 +44,35 @@ pub async fn batch(
     }
     let results = JsFuture::from(database.batch(&prepared)).await;
     let results = results.map_err(|error| DatabaseError::from_message(message(&error)))?;
-    Array::from(&results).iter().map(|result| query_result(&result)).collect()
+    let shape = |_| DatabaseError::Row("D1 answered in an unknown shape".to_owned());
+    query_results(&JSON::stringify(&results).map(String::from).map_err(shape)?)
+}
+
+/// The result of one statement, as D1 has it.
+#[derive(Deserialize)]
+struct D1Result<'a> {
+    #[serde(borrow)]
+    results: &'a RawValue,
+    meta: D1Meta,
+}
+
+#[derive(Deserialize)]
+struct D1Meta {
+    #[serde(default)]
+    rows_read: f64,
+    #[serde(default)]
+    rows_written: f64,
+}
+
+fn query_results(text: &str) -> Result<Vec<QueryResult>, DatabaseError> {
+    let results: Vec<D1Result<'_>> =
+        serde_json::from_str(text).map_err(|error| DatabaseError::Row(error.to_string()))?;
+    let result = |result: D1Result<'_>| QueryResult {
+        rows_json: result.results.get().to_owned(),
+        rows_read: result.meta.rows_read as u64,
+        rows_written: result.meta.rows_written as u64,
+    };
+    Ok(results.into_iter().map(result).collect())
 }
 
 fn js_value(value: &Value) -> JsValue {
@@ -52,21 +82,6 @@ fn js_value(value: &Value) -> JsValue {
         Value::Text(text) => JsValue::from_str(text),
         Value::Blob(bytes) => Uint8Array::from(bytes.as_slice()).into(),
     }
-}
-
-fn query_result(result: &JsValue) -> Result<QueryResult, DatabaseError> {
-    let shape = |_| DatabaseError::Row("D1 answered in an unknown shape".to_owned());
-    let rows = Reflect::get(result, &"results".into()).map_err(shape)?;
-    let meta = Reflect::get(result, &"meta".into()).map_err(shape)?;
-    let count = |name: &str| {
-        let value = Reflect::get(&meta, &name.into()).ok().and_then(|value| value.as_f64());
-        value.unwrap_or(0.0) as u64
-    };
-    Ok(QueryResult {
-        rows_json: JSON::stringify(&rows).map(String::from).map_err(shape)?,
-        rows_read: count("rows_read"),
-        rows_written: count("rows_written"),
-    })
 }
 
 fn message(error: &JsValue) -> String {

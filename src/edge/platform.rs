@@ -9,8 +9,8 @@ use js_sys::{Array, Object, Reflect};
 use ruma::RoomId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wasm_bindgen::{JsCast, JsValue};
-use worker::{Delay, Env, Method, RequestInit, Stub};
+use wasm_bindgen::JsCast;
+use worker::{Delay, Env, Stub};
 
 use super::d1::{self, D1};
 use super::waiter::SocketWaiter;
@@ -79,16 +79,11 @@ impl EdgePlatform {
     ) -> Result<A, ApiError> {
         self.add_latency().await;
         let body = serde_json::to_string(command).map_err(ApiError::internal)?;
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(JsValue::from_str(&body)));
-        let request = worker::Request::new_with_init("https://object/command", &init)
-            .map_err(ApiError::internal)?;
-        let mut response = stub.fetch_with_request(request).await.map_err(ApiError::internal)?;
-        if let Ok(Some(cost)) = response.headers().get(COST_HEADER) {
-            self.meter.add_text(&cost);
+        let answer = super::stub::post(stub, &body).await?;
+        if let Some(cost) = &answer.cost {
+            self.meter.add_text(cost);
         }
-        let text = response.text().await.map_err(ApiError::internal)?;
-        serde_json::from_str::<Result<A, ApiError>>(&text).map_err(ApiError::internal)?
+        serde_json::from_str::<Result<A, ApiError>>(&answer.text).map_err(ApiError::internal)?
     }
 
     async fn add_latency(&self) {
