@@ -1,0 +1,103 @@
+// `npm run bench`: what each endpoint costs, in time, round trips, rows and hops, and whether the
+// budgets hold. Without an address it starts a server of its own, with its data in memory.
+import fs from "node:fs";
+import { parseArgs } from "node:util";
+import { ensurePackages } from "./build/packages.mjs";
+import { ensureWasm } from "./build/wasm.mjs";
+import { Complaint, fail, say } from "./run.mjs";
+
+const help = `Usage: npm run bench -- [URL] [flags]
+
+URL is a running server with DEVELOPMENT=true, RATE_LIMITS=off and REGISTRATION=open.
+
+  --quick       a few samples of everything
+  --memory      also fill a database with 1,000 rooms of 1,000 events, and look at the memory
+  --json FILE   write what was measured
+  --help`;
+
+// What production adds to each call of the database and each hop.
+const productionLatencyMs = "20";
+// With that latency all requests reach the room during the first commit; without it, some come
+// between two commits.
+const commitsMax = { far: 3, near: 8 };
+
+try {
+  const { values: flags, positionals } = parseFlags();
+  if (flags.help) console.log(help);
+  else {
+    await ensurePackages();
+    if (positionals.length === 0) await ensureWasm();
+    const broken = await bench(positionals[0], flags);
+    process.exit(broken > 0 ? 1 : 0);
+  }
+} catch (error) {
+  fail(error);
+}
+
+function parseFlags() {
+  const options = { quick: { type: "boolean" }, memory: { type: "boolean" },
+    json: { type: "string" }, help: { type: "boolean" } };
+  try {
+    return parseArgs({ options, allowPositionals: true });
+  } catch (error) {
+    throw new Complaint(`${error.message} (--help lists the flags)`);
+  }
+}
+
+/** Resolves with the number of budgets that are broken. */
+async function bench(url, { quick, memory, json }) {
+  const { BenchServer } = await import("./bench/server.mjs");
+  const { printTable } = await import("./bench/report.mjs");
+  const size = quick ? "quick" : "full";
+  const result = { findings: [] };
+  if (url) await measure(url, size, "endpoints", commitsMax.near, result);
+  else {
+    await withServer(BenchServer, {}, (own) =>
+      measure(own, size, "endpoints", commitsMax.near, result));
+    await withServer(BenchServer, { LATENCY_MS: productionLatencyMs }, (own) =>
+      measure(own, size, "endpoints_with_latency", commitsMax.far, result));
+  }
+  if (memory) {
+    const { measureMemory } = await import("./bench/memory.mjs");
+    const measured = await measureMemory(size);
+    result.memory = measured.rows;
+    result.findings.push(...measured.findings);
+    printTable("Memory, MB", measured.rows);
+  }
+  printTable("Budgets", result.findings);
+  if (json) fs.writeFileSync(json, `${JSON.stringify(result, null, 1)}\n`);
+  return result.findings.filter(({ holds }) => !holds).length;
+}
+
+async function withServer(BenchServer, vars, use) {
+  const server = await new BenchServer(vars).start();
+  try {
+    await use(server.url);
+  } finally {
+    await server.stop();
+  }
+}
+
+async function measure(url, size, name, commits, result) {
+  const { Client } = await import("./bench/client.mjs");
+  const { runScenario } = await import("./bench/scenario.mjs");
+  const budgets = await import("./bench/budgets.mjs");
+  const { printTable } = await import("./bench/report.mjs");
+  const isFar = name !== "endpoints";
+  const title = isFar ? `Endpoints, ${productionLatencyMs} ms for each call and hop` : "Endpoints";
+  const client = new Client(url);
+  say(title);
+  result[name] = await runScenario(client, size);
+  printTable(title, result[name]);
+  say("Budgets");
+  if (!isFar) {
+    const sizes = size === "quick" ? { ...budgets.fullSizes, rooms: [10, 60] } : undefined;
+    result.findings.push(...(await budgets.countAll(client, sizes)).list);
+    const roomCount = size === "quick" ? 60 : 300;
+    result.findings.push(...(await budgets.timeSendsUnderLoad(client, roomCount)).list);
+  }
+  const groups = (await budgets.countGroups(client, commits)).list;
+  const where = isFar ? " (with latency)" : "";
+  result.findings.push(...groups.map((each) => ({ ...each, budget: each.budget + where })));
+  await client.close();
+}

@@ -1,0 +1,167 @@
+// The budgets of docs/architecture.md, each as what was measured against its limit.
+//
+// All but the last are counts: they hold on any machine, however busy.
+import { quantile, round } from "./report.mjs";
+
+/** What the users of the counts below have; the tests take less of everything. */
+export const fullSizes = { rooms: [10, 300], initialRooms: 50, sends: 20, waitsMs: [300, 1500] };
+
+const sendersAtOnce = 16;
+const groupRounds = 5;
+const roundTripsOfASend = 2;
+const rowsOfASendMax = 22;
+const rowsSavedInAGroupMin = 5;
+const rowsOfAnEmptySyncMax = 20;
+const roundTripsOfAnInitialSyncMax = 4;
+const slowdownMax = 3;
+const sendsUnderLoad = 60;
+const creationsAtOnce = 4;
+
+/** Collects findings: `{ budget, limit, measured, holds }`. */
+export class Findings {
+  list = [];
+
+  atMost(budget, limit, measured) {
+    this.list.push({ budget, limit: `<= ${limit}`, measured, holds: measured <= limit });
+  }
+
+  exactly(budget, limit, measured) {
+    this.list.push({ budget, limit: `${limit}`, measured, holds: measured === limit });
+  }
+
+  atLeast(budget, limit, measured) {
+    this.list.push({ budget, limit: `>= ${limit}`, measured, holds: measured >= limit });
+  }
+
+  get broken() {
+    return this.list.filter(({ holds }) => !holds);
+  }
+}
+
+/** Everything that can be counted. */
+export async function countAll(client, sizes = fullSizes) {
+  const findings = new Findings();
+  const { user } = await client.register("budgets");
+  await countSmallRequests(client, user, findings);
+  await countSends(client, user, sizes.sends, findings);
+  await countSyncs(client, sizes, findings);
+  return findings;
+}
+
+async function countSmallRequests(client, user, findings) {
+  await client.whoami(user);
+  const { cost: versions } = await client.versions();
+  findings.exactly("versions: round trips", 0, versions.d1);
+  const { cost: whoami } = await client.whoami(user);
+  findings.exactly("whoami: round trips", 1, whoami.d1);
+}
+
+async function countSends(client, user, sends, findings) {
+  const { room } = await client.createRoom(user);
+  await client.send(user, room);
+  const costs = [];
+  for (let i = 0; i < sends; i += 1) costs.push((await client.send(user, room)).cost);
+  const most = (name) => Math.max(...costs.map((cost) => cost[name]));
+  findings.exactly("send, warm room: round trips", roundTripsOfASend, most("d1"));
+  findings.exactly("send, warm room: hops", 1, most("hops"));
+  findings.atMost("send, warm room: rows written", rowsOfASendMax, most("rows-written"));
+}
+
+/**
+ * Sixteen users send into one room at the same moment. A commit is charged to one of its events,
+ * so what all answers have spent beyond their own first batch are the commits.
+ */
+export async function countGroups(client, commitsMax) {
+  const findings = new Findings();
+  const registering = Array.from({ length: sendersAtOnce }, (_, i) => client.register(`group${i}`));
+  const users = (await Promise.all(registering)).map(({ user }) => user);
+  const { room } = await client.createRoom(users[0]);
+  for (const user of users.slice(1)) await client.join(user, room);
+  const { cost: alone } = await client.send(users[0], room);
+  const rounds = [];
+  for (let i = 0; i < groupRounds; i += 1) {
+    const answers = await Promise.all(users.map((each) => client.send(each, room)));
+    const sum = (name) => answers.reduce((total, { cost }) => total + cost[name], 0);
+    const commits = sum("d1") - sendersAtOnce;
+    const further = (sum("rows-written") - commits * alone["rows-written"])
+      / (sendersAtOnce - commits);
+    rounds.push({ commits, saved: alone["rows-written"] - further });
+  }
+  const commits = Math.max(...rounds.map((each) => each.commits));
+  const saved = Math.min(...rounds.map((each) => each.saved));
+  findings.atMost(`${sendersAtOnce} users send at once: commits`, commitsMax, commits);
+  findings.atLeast("each further event of a group: rows saved", rowsSavedInAGroupMin,
+    round(saved));
+  return findings;
+}
+
+async function countSyncs(client, { rooms, initialRooms, waitsMs }, findings) {
+  const { user } = await client.register("syncs");
+  let made = 0;
+  for (const count of [...new Set([...rooms, initialRooms])].sort((a, b) => a - b)) {
+    await createRooms(client, user, count - made);
+    made = count;
+    const { cost: initial, since } = await client.sync(user);
+    if (count === initialRooms) {
+      const budget = `sync, initial, ${count} rooms: round trips`;
+      findings.atMost(budget, roundTripsOfAnInitialSyncMax, initial.d1);
+    }
+    if (rooms.includes(count)) {
+      const { cost } = await client.sync(user, since);
+      findings.exactly(`sync, nothing new, ${count} rooms: round trips`, 1, cost.d1);
+      const rowsBudget = `sync, nothing new, ${count} rooms: rows read`;
+      findings.atMost(rowsBudget, rowsOfAnEmptySyncMax, cost["rows-read"]);
+    }
+  }
+  await countWaits(client, user, waitsMs, findings);
+}
+
+/** A wait of any length costs the same: one look before it, and one after its time is over. */
+async function countWaits(client, user, waitsMs, findings) {
+  const { since } = await client.sync(user);
+  const spent = [];
+  for (const waitMs of waitsMs) spent.push((await client.sync(user, since, waitMs)).cost.d1);
+  findings.atMost("sync that waits in vain: round trips", 3, Math.max(...spent));
+  const while_ = Math.max(...spent) - Math.min(...spent);
+  findings.exactly("sync, while it waits: round trips", 0, while_);
+}
+
+export async function createRooms(client, user, count) {
+  const rooms = [];
+  const work = async () => {
+    while (rooms.length < count) {
+      rooms.push(undefined);
+      const index = rooms.length - 1;
+      rooms[index] = (await client.createRoom(user, { preset: "private_chat" })).room;
+    }
+  };
+  await Promise.all(Array.from({ length: creationsAtOnce }, work));
+  return rooms;
+}
+
+/** The p95 of sending, while initial syncs of many rooms run, against that of a quiet server. */
+export async function timeSendsUnderLoad(client, roomCount = 300, syncsAtOnce = 4) {
+  const findings = new Findings();
+  const { user: sender } = await client.register("sender");
+  const { user: reader } = await client.register("reader");
+  const { room } = await client.createRoom(sender);
+  await createRooms(client, reader, roomCount);
+  const p95 = async () => {
+    const times = [];
+    for (let i = 0; i < sendsUnderLoad; i += 1) times.push((await client.send(sender, room)).ms);
+    return quantile(times, 0.95);
+  };
+  await p95();
+  const quiet = await p95();
+  let isOver = false;
+  const keepSyncing = async () => {
+    while (!isOver) await client.sync(reader);
+  };
+  const syncing = Array.from({ length: syncsAtOnce }, keepSyncing);
+  const loaded = await p95();
+  isOver = true;
+  await Promise.all(syncing);
+  const budget = `send p95 during ${syncsAtOnce} initial syncs of ${roomCount} rooms, times quiet`;
+  findings.atMost(budget, slowdownMax, round(loaded / quiet));
+  return findings;
+}
