@@ -119,6 +119,8 @@ pub struct Isolate {
     pub(crate) token_users: RefCell<HashMap<String, OwnedUserId>>,
     /// Parsed things that are costly to make again, by a name of their owner.
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
+    /// When the turn of the large read that is under way ends at the latest.
+    pub(crate) turn_ends_ms: Cell<u64>,
 }
 
 impl Context {

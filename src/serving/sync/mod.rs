@@ -14,6 +14,7 @@ mod extras;
 mod history;
 mod reads;
 mod state;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,7 @@ use changes::{Changes, RoomWindow, Section};
 use extras::RoomExtras;
 use history::{RoomHistory, histories};
 use reads::{Chunk, Contents, STATE_EVENTS_MAX};
+use turn::Turn;
 
 pub use reads::Wanted;
 
@@ -67,11 +69,13 @@ impl Sync<'_> {
         let (windows, mut invitations) = split(std::mem::take(&mut changes.rooms));
         let mut windows = windows.into_iter().peekable();
         loop {
+            let is_initial = self.since.is_none();
+            let _turn = if is_initial { Some(Turn::take(self.context).await) } else { None };
             let chunk = Chunk {
-                windows: windows.by_ref().take(self.wanted.rooms_max()).collect(),
+                windows: windows.by_ref().take(self.wanted.rooms_max(is_initial)).collect(),
                 invitations: std::mem::take(&mut invitations),
                 quiet: std::mem::take(&mut quiet),
-                is_initial: self.since.is_none(),
+                is_initial,
             };
             self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
             if windows.peek().is_none() {

@@ -30,6 +30,10 @@ const TIMELINE_EVENTS_MAX: usize = 100;
 /// The most timeline events of a batch.
 const BATCH_EVENTS_MAX: usize = 2_000;
 
+/// The most rooms of a batch of which everything is read: small, for a message that is sent waits
+/// as long; large enough for two batches of 50 rooms.
+const FULL_ROOMS_MAX: usize = 25;
+
 /// The most changes of state of a batch: who has missed more gets the whole state.
 const STATE_CHANGES_MAX: usize = 5_000;
 
@@ -66,8 +70,9 @@ impl Wanted {
     }
 
     /// How many rooms are read at once.
-    pub fn rooms_max(&self) -> usize {
-        (BATCH_EVENTS_MAX / (self.limit + 1)).max(1)
+    pub fn rooms_max(&self, is_initial: bool) -> usize {
+        let rooms_max = (BATCH_EVENTS_MAX / (self.limit + 1)).max(1);
+        if is_initial { rooms_max.min(FULL_ROOMS_MAX) } else { rooms_max }
     }
 
     fn timeline_filter(&self) -> &RoomEventFilter {
