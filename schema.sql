@@ -246,6 +246,8 @@ CREATE TABLE IF NOT EXISTS user_external_ids (
     user_id TEXT NOT NULL,
     UNIQUE (auth_provider, external_id)
 );
+CREATE INDEX IF NOT EXISTS user_external_ids_user_id_idx
+    ON user_external_ids (user_id);
 
 CREATE TABLE IF NOT EXISTS user_threepids (
     user_id TEXT NOT NULL,

@@ -22,6 +22,8 @@ pub struct Config {
     pub location: String,
     pub default_room_version: RoomVersionId,
     pub registration: Registration,
+    /// Whether a captcha is to be solved to register.
+    pub registration_captcha: bool,
     pub registration_shared_secret: Option<String>,
     pub allow_guests: bool,
     pub bcrypt_rounds: u32,
@@ -69,6 +71,7 @@ impl Config {
             location: text("LOCATION").unwrap_or_default(),
             default_room_version: room_version(text("DEFAULT_ROOM_VERSION").as_deref())?,
             registration: registration(text("REGISTRATION").as_deref())?,
+            registration_captcha: registration_captcha(&variables)?,
             registration_shared_secret: text("REGISTRATION_SHARED_SECRET"),
             allow_guests: on("ALLOW_GUESTS", false),
             bcrypt_rounds: bcrypt_rounds(text("BCRYPT_ROUNDS").as_deref())?,
@@ -123,6 +126,20 @@ fn registration(value: Option<&str>) -> Result<Registration, ConfigError> {
             name: "REGISTRATION",
             reason: format!("{other}: it is open, token or closed"),
         }),
+    }
+}
+
+fn registration_captcha(
+    variables: &std::collections::HashMap<String, String>,
+) -> Result<bool, ConfigError> {
+    let is_on = variables.get("REGISTRATION_CAPTCHA").is_some_and(|value| value == "true");
+    let keys = ["RECAPTCHA_PUBLIC_KEY", "RECAPTCHA_PRIVATE_KEY"];
+    match keys.into_iter().find(|key| is_on && !variables.contains_key(*key)) {
+        Some(key) => {
+            let reason = format!("{key} is not set");
+            Err(ConfigError { name: "REGISTRATION_CAPTCHA", reason })
+        }
+        None => Ok(is_on),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
 use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::error::ApiError;
+use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;
 
@@ -44,6 +45,13 @@ pub trait Platform {
         user_id: &str,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError>;
+
+    /// Sends a request to another server. Redirects are answers.
+    async fn fetch(
+        &self,
+        request: http::Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<http::Response<Vec<u8>>, FetchError>;
 
     /// Goes on with this after the answer has been sent.
     fn spawn(&self, future: LocalBoxFuture<'static, ()>);
@@ -270,6 +278,18 @@ impl Context {
         let outcome = self.platform.register_waiter(user_id.as_str(), room_id).await;
         self.count_hop(started_ms);
         outcome
+    }
+
+    /// Sends a request to another server. Redirects are answers.
+    ///
+    /// # Errors
+    /// If there is no answer within the bounds.
+    pub async fn fetch(
+        &self,
+        request: http::Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+        self.platform.fetch(request, bounds).await
     }
 
     fn count_hop(&self, started_ms: u64) {

@@ -32,6 +32,7 @@ error_codes! {
     BadJson = "M_BAD_JSON", 400;
     BadState = "M_BAD_STATE", 400;
     CannotLeaveServerNoticeRoom = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", 403;
+    CaptchaNeeded = "M_CAPTCHA_NEEDED", 400;
     DuplicateAnnotation = "M_DUPLICATE_ANNOTATION", 400;
     Exclusive = "M_EXCLUSIVE", 400;
     Forbidden = "M_FORBIDDEN", 403;

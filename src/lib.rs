@@ -5,6 +5,7 @@
 //! - `accounts`: what the endpoints of accounts share: passwords, sessions, new users.
 //! - `durable`: the objects: a room's single writer, the notifiers, the guards.
 //! - `serving`: from rows of the log to events as one reader sees them.
+//! - `outbound`: requests that we make to other servers.
 //! - `storage`: all SQL; one file a family of Synapse's tables.
 //! - `protocol` (a crate of its own): Matrix as values and functions.
 //! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
@@ -19,6 +20,7 @@ pub mod durable;
 mod edge;
 pub mod error;
 mod log;
+pub mod outbound;
 pub mod routes;
 pub mod serving;
 pub mod storage;

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::presence::ObserverRow;
 use crate::storage::typing::ExpiredRow;
-use crate::storage::{presence, typing, ui_auth_sessions, user_ips};
+use crate::storage::{login_tokens, presence, typing, ui_auth_sessions, user_ips};
 
 /// How often it runs: see the triggers of wrangler.toml.
 const INTERVAL_MS: u64 = 5 * 60 * 1000;
@@ -46,6 +46,7 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
     let mut statements =
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));
     statements.push(user_ips::delete_older_than(now_ms.saturating_sub(USER_IPS_LIFETIME_MS)));
+    statements.push(login_tokens::delete_older_than(now_ms));
     context.batch(statements).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use myelin::storage::database::Statement;
 use myelin::storage::devices;
 use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
+use myelin::storage::login_tokens;
 use myelin::storage::presence;
 use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
 use myelin::storage::receipts;
@@ -18,6 +19,7 @@ use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
 use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
+use myelin::storage::user_external_ids;
 use myelin::storage::users;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
@@ -211,6 +213,9 @@ fn accounts_are_read_and_written_by_index() {
         access_tokens::mark_used(1),
         users::select(std::slice::from_ref(&user_id)),
         users::select_by_threepid("email", "a@b"),
+        user_external_ids::select("cas", "a"),
+        user_external_ids::select_of_user("cas", &user_id),
+        login_tokens::consume("token", 1),
         devices::select_all(&user_id),
         registration_tokens::select_usable("t", 1),
     ];

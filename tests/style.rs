@@ -108,8 +108,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &["storage", "context"]),
     ("durable", &["durable", "storage", "context", "config"]),
     ("serving", &["serving", "storage", "context"]),
-    ("accounts", &["accounts", "storage", "durable", "context", "config"]),
-    ("routes", &["routes", "accounts", "serving", "storage", "durable", "context", "config"]),
+    ("outbound", &["outbound", "context", "config"]),
+    ("accounts", &["accounts", "outbound", "storage", "durable", "context", "config"]),
+    (
+        "routes",
+        &["routes", "accounts", "serving", "outbound", "storage", "durable", "context", "config"],
+    ),
 ];
 
 #[test]

@@ -14,6 +14,7 @@ import { miniflareOptions, readConfiguration } from "./worker.mjs";
 const secretNames = [
   "OLD_SIGNING_KEYS",
   "PASSWORD_PEPPER",
+  "RECAPTCHA_PRIVATE_KEY",
   "REGISTRATION_SHARED_SECRET",
   "SETUP_TOKEN",
   "SIGNING_KEY",

@@ -1,5 +1,8 @@
 //! How often an address may try: Synapse's defaults. Those of an account are with its guard.
 
+use ruma::OwnedUserId;
+
+use super::passwords;
 use crate::context::Context;
 use crate::durable::GuardCommand;
 use crate::error::ApiError;
@@ -21,15 +24,34 @@ pub const REGISTRATION: Limit = Limit { action: "registration", per_second: 0.17
 /// Questions about registration tokens from one address.
 pub const TOKEN_VALIDITY: Limit = Limit { action: "token_validity", per_second: 0.1, burst: 5.0 };
 
+/// Login tokens that one account is given for its other devices: Synapse's.
+pub const LOGIN_TOKEN: Limit = Limit { action: "login_token", per_second: 1.0 / 60.0, burst: 1.0 };
+
+/// Counts one attempt of an account. One hop, unless limits are off.
+///
+/// # Errors
+/// `M_LIMIT_EXCEEDED`.
+pub async fn count_of_account(
+    context: &Context,
+    user_id: &OwnedUserId,
+    limit: Limit,
+) -> Result<(), ApiError> {
+    count_with(context, &passwords::guard_of(user_id), limit).await
+}
+
 /// Counts one attempt from an address. One hop, unless limits are off.
 ///
 /// # Errors
 /// `M_LIMIT_EXCEEDED`.
 pub async fn count(context: &Context, address: &str, limit: Limit) -> Result<(), ApiError> {
+    count_with(context, &format!("address {address}"), limit).await
+}
+
+async fn count_with(context: &Context, guard_key: &str, limit: Limit) -> Result<(), ApiError> {
     if !context.config.rate_limits {
         return Ok(());
     }
     let Limit { action, per_second, burst } = limit;
     let command = GuardCommand::Count { action: action.to_owned(), per_second, burst };
-    context.guard(&format!("address {address}"), command).await.map(drop)
+    context.guard(guard_key, command).await.map(drop)
 }

@@ -8,6 +8,7 @@ pub mod new_user;
 pub mod passwords;
 pub mod session;
 pub mod shared_secret;
+pub mod single_sign_on;
 pub mod terms;
 pub mod user_interactive;
 pub mod wanted_user;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::passwords::{self, Purpose};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::outbound::recaptcha::Recaptcha;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::registration_tokens;
 use crate::storage::ui_auth_sessions::{self, SessionRow, StageRow};
@@ -86,6 +87,7 @@ pub async fn advance(
         Some(Value::String(stage)) => session.check(context, operation, stage, &auth).await?,
         Some(_) => return Err(ApiError::bad_json("type must be a string")),
     }
+    session.must_be_of(operation)?;
     Ok(session)
 }
 
@@ -134,6 +136,57 @@ async fn load_any(context: &Context, id: &str) -> Result<Session, ApiError> {
     })
 }
 
+/// Shows that a captcha was solved.
+async fn solve_captcha(
+    context: &Context,
+    auth: &Map<String, Value>,
+    address: &str,
+) -> Result<Value, ApiError> {
+    let recaptcha = Recaptcha::of(&context.config).ok_or_else(|| {
+        let message = "Unknown login type m.login.recaptcha";
+        ApiError::new(ErrorCode::Unrecognized, message).with_status(400)
+    })?;
+    let response = auth.get("response").and_then(Value::as_str);
+    let response = response
+        .ok_or_else(|| ApiError::new(ErrorCode::CaptchaNeeded, "Captcha response is required"))?;
+    match recaptcha.is_solved(context, response, address).await? {
+        true => Ok(json!(true)),
+        false => Err(ApiError::new(ErrorCode::Unauthorized, "Captcha authentication failed")),
+    }
+}
+
+/// What somebody is asked to confirm by signing in again.
+///
+/// # Errors
+/// An unknown session, or one of a registration.
+pub async fn description_for_sign_on(context: &Context, id: &str) -> Result<String, ApiError> {
+    let session = load_any(context, id).await?;
+    let asks = session.server.contains_key(REQUEST_USER_ID);
+    if asks { Ok(session.description) } else { Err(unknown_session(id)) }
+}
+
+/// Completes the stage of a session whose user has signed in again, as this user of ours if any;
+/// whether that is who has to.
+///
+/// # Errors
+/// An unknown session, or one of a registration.
+pub async fn complete_by_sign_on(
+    context: &Context,
+    session_id: &str,
+    user_id: Option<&OwnedUserId>,
+) -> Result<bool, ApiError> {
+    let mut session = load_any(context, session_id).await?;
+    let Some(asking) = session.server.get(REQUEST_USER_ID) else {
+        return Err(unknown_session(session_id));
+    };
+    let is_same = user_id.is_some_and(|user_id| *asking == json!(user_id));
+    // The wrong user is remembered, so that the client learns of it.
+    let proof = if is_same { json!(user_id) } else { json!("") };
+    session.completed.insert(rules::SSO.to_owned(), proof);
+    context.batch(session.store()).await?;
+    Ok(is_same)
+}
+
 /// Completes a stage of a registration's session from the page that a client opened for it.
 ///
 /// # Errors
@@ -143,12 +196,13 @@ pub async fn complete_elsewhere(
     session_id: &str,
     stage: &str,
     auth: &Map<String, Value>,
+    address: &str,
 ) -> Result<(), ApiError> {
     let mut session = load_any(context, session_id).await?;
     if session.server.contains_key(REQUEST_USER_ID) {
         return Err(unknown_session(session_id));
     }
-    let proof = session.proof(context, stage, auth).await?;
+    let proof = session.proof(context, stage, auth, address).await?;
     session.completed.insert(stage.to_owned(), proof);
     let mut statements = session.hold_token(context);
     statements.extend(session.store());
@@ -215,11 +269,14 @@ impl Session {
         stage: &str,
         auth: &Map<String, Value>,
     ) -> Result<(), ApiError> {
-        if !rules::offers(&operation.flows, stage) {
+        // A captcha may be solved although none is asked for, as with Synapse.
+        let is_known = rules::offers(&operation.flows, stage)
+            || (stage == rules::RECAPTCHA && operation.user_id.is_none());
+        if !is_known {
             let message = format!("Unknown login type {stage}");
             return Err(ApiError::new(ErrorCode::Unrecognized, message).with_status(400));
         }
-        match self.proof(context, stage, auth).await {
+        match self.proof(context, stage, auth, &operation.address).await {
             Ok(proof) => {
                 self.completed.insert(stage.to_owned(), proof);
             }
@@ -231,13 +288,17 @@ impl Session {
             }
             Err(error) => return Err(error),
         }
+        Ok(())
+    }
+
+    /// Whoever has proved to be somebody has to be who asks.
+    fn must_be_of(&self, operation: &Operation) -> Result<(), ApiError> {
         let matches = |proof: &Value| {
             operation.user_id.as_ref().is_some_and(|user_id| *proof == json!(user_id))
         };
-        if self.completed.get(rules::PASSWORD).is_some_and(|proof| !matches(proof)) {
-            return Err(ApiError::forbidden("Invalid auth"));
-        }
-        Ok(())
+        let mut proofs =
+            [rules::PASSWORD, rules::SSO].iter().filter_map(|stage| self.completed.get(*stage));
+        if proofs.all(matches) { Ok(()) } else { Err(ApiError::forbidden("Invalid auth")) }
     }
 
     /// What a stage has shown.
@@ -246,6 +307,7 @@ impl Session {
         context: &Context,
         stage: &str,
         auth: &Map<String, Value>,
+        address: &str,
     ) -> Result<Value, ApiError> {
         match stage {
             rules::PASSWORD => {
@@ -253,8 +315,14 @@ impl Session {
                 Ok(json!(user.name))
             }
             rules::REGISTRATION_TOKEN => self.show_token(context, auth).await,
+            rules::RECAPTCHA => solve_captcha(context, auth, address).await,
             // Reading the terms, or nothing at all, is shown by saying so.
-            _ => Ok(json!(true)),
+            rules::TERMS | rules::DUMMY => Ok(json!(true)),
+            // Signing in elsewhere is not shown in the request, but has been before it.
+            _ => {
+                let proof = self.completed.get(stage).cloned();
+                proof.ok_or_else(|| ApiError::forbidden("This stage has not been completed"))
+            }
         }
     }
 

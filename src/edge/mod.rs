@@ -1,6 +1,7 @@
 //! The Worker's runtime: entry points, the exported objects, and `Platform` over them.
 
 mod d1;
+mod fetch;
 mod http;
 mod notifier;
 mod objects;

@@ -21,6 +21,7 @@ use crate::durable::{Announced, Announcement, Waiter};
 use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::log;
+use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 
 /// Who keeps work alive after the answer.
@@ -156,6 +157,14 @@ impl Platform for EdgePlatform {
         self.add_latency().await;
         let index = notifier_of(user_id, self.config.sync_notifiers);
         Ok(Box::new(SocketWaiter::register(&self.notifier(index)?, user_id, room_id).await?))
+    }
+
+    async fn fetch(
+        &self,
+        request: http::Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+        super::fetch::fetch(request, bounds).await
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

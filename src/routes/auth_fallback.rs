@@ -2,23 +2,22 @@
 //! Authentication API", "Fallback".
 
 use http::Method;
-use myelin_protocol::user_interactive::{REGISTRATION_TOKEN, TERMS};
+use myelin_protocol::user_interactive::{RECAPTCHA, REGISTRATION_TOKEN, SSO, TERMS};
 use serde_json::{Map, Value, json};
 
+use super::page::{STAGE_DONE, escape, page};
 use super::{Access, Answer, Incoming, Route, raw};
 use crate::accounts::terms::Terms;
-use crate::accounts::user_interactive::complete_elsewhere;
+use crate::accounts::user_interactive::{complete_elsewhere, description_for_sign_on};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::outbound::cas::CasServer;
+use crate::outbound::recaptcha::Recaptcha;
 
-const PAGE: &str = include_str!("auth_fallback.html");
+const TITLE: &str = "Registration";
 
-/// What is shown when the stage is complete: it tells the client, which opened this page.
-const DONE: &str = "<p>Thank you. You can close this window and go back to your client.</p>
-      <script>
-        if (window.onAuthDone) window.onAuthDone();
-        else if (window.opener) window.opener.postMessage(\"authDone\", \"*\");
-      </script>";
+/// The field in which the captcha's own script puts its response.
+const CAPTCHA_FIELD: &str = "g-recaptcha-response";
 
 const PATHS: &[&str] = &[
     "/_matrix/client/v3/auth/{auth_type}/fallback/web",
@@ -33,24 +32,55 @@ pub fn routes() -> Vec<Route> {
 async fn show(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let session = incoming.query("session");
     let session = session.ok_or_else(|| ApiError::missing_param("session is missing"))?;
-    page(200, &form(&access.context, incoming.arg(0), &session, "")?)
+    if incoming.arg(0) == SSO {
+        return show_sign_on(&access.context, &incoming, &session).await;
+    }
+    page(200, TITLE, &form(&access.context, incoming.arg(0), &session, "")?)
+}
+
+/// Sends somebody to sign in again, once they know what for.
+async fn show_sign_on(
+    context: &Context,
+    incoming: &Incoming,
+    session: &str,
+) -> Result<Answer, ApiError> {
+    let server = CasServer::of(&context.config).ok_or_else(no_page)?;
+    let description = description_for_sign_on(context, session).await?;
+    let service = incoming.cas_service(context, "session", session)?;
+    let content = format!(
+        "<p>A client wants to {}. To confirm it, sign in again.</p>
+      <p>If that was not you, close this window: your account may be in danger.</p>
+      <p><a href=\"{}\">Sign in</a></p>",
+        escape(&description),
+        escape(server.login_url(service.as_str())?.as_str())
+    );
+    page(200, "Confirm that it is you", &content)
+}
+
+fn no_page() -> ApiError {
+    ApiError::not_found("There is no page for this stage")
 }
 
 /// `POST` to the same, from the form.
 async fn complete(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let context = &access.context;
-    let fields: Map<String, Value> = url::form_urlencoded::parse(incoming.http.body())
+    let mut fields: Map<String, Value> = url::form_urlencoded::parse(incoming.http.body())
         .map(|(name, value)| (name.into_owned(), json!(value)))
         .collect();
+    if let Some(response) = fields.remove(CAPTCHA_FIELD) {
+        fields.insert("response".to_owned(), response);
+    }
     let session = fields.get("session").and_then(Value::as_str);
     let session = session.ok_or_else(|| ApiError::missing_param("session is missing"))?;
     let stage = incoming.arg(0);
     // A stage that has no page cannot be completed here either.
     form(context, stage, session, "")?;
-    match complete_elsewhere(context, session, stage, &fields).await {
-        Ok(()) => page(200, DONE),
-        Err(error) if error.code() == ErrorCode::Unauthorized => {
-            page(401, &form(context, stage, session, error.message())?)
+    match complete_elsewhere(context, session, stage, &fields, &access.address).await {
+        Ok(()) => page(200, TITLE, STAGE_DONE),
+        Err(error)
+            if matches!(error.code(), ErrorCode::Unauthorized | ErrorCode::CaptchaNeeded) =>
+        {
+            page(401, TITLE, &form(context, stage, session, error.message())?)
         }
         Err(error) => Err(error),
     }
@@ -72,7 +102,17 @@ fn form(context: &Context, stage: &str, session: &str, problem: &str) -> Result<
         <input id=\"token\" name=\"token\" autocomplete=\"off\" required>
         <button>Go on</button>"
             .to_owned(),
-        _ => return Err(ApiError::not_found("There is no page for this stage")),
+        RECAPTCHA => {
+            let recaptcha = Recaptcha::of(&context.config).ok_or_else(no_page)?;
+            let script = "https://www.recaptcha.net/recaptcha/api.js";
+            let key = escape(recaptcha.public_key);
+            format!(
+                "<script src=\"{script}\" async defer></script>
+        <div class=\"g-recaptcha\" data-sitekey=\"{key}\"></div>
+        <button>Go on</button>"
+            )
+        }
+        _ => return Err(no_page()),
     };
     Ok(format!(
         "<form method=\"post\">
@@ -83,19 +123,4 @@ fn form(context: &Context, stage: &str, session: &str, problem: &str) -> Result<
         escape(session),
         escape(problem)
     ))
-}
-
-fn escape(text: &str) -> String {
-    let replaced = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    replaced.replace('"', "&quot;").replace('\'', "&#39;")
-}
-
-fn page(status: u16, content: &str) -> Result<Answer, ApiError> {
-    http::Response::builder()
-        .status(status)
-        .header("content-type", "text/html; charset=utf-8")
-        .header("x-frame-options", "DENY")
-        .header("referrer-policy", "no-referrer")
-        .body(PAGE.replace("<!-- content -->", content).into_bytes())
-        .map_err(ApiError::internal)
 }

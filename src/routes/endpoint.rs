@@ -69,6 +69,41 @@ impl Incoming {
         self.header("user-agent").unwrap_or_default().to_owned()
     }
 
+    /// The server's own address as its configuration has it, else as the request has it.
+    ///
+    /// # Errors
+    /// `M_INVALID_PARAM` if the request has none.
+    pub fn base_url(&self, context: &Context) -> Result<url::Url, ApiError> {
+        let configured = &context.config.public_baseurl;
+        if !configured.is_empty() {
+            return url::Url::parse(configured).map_err(ApiError::internal);
+        }
+        let host = self.header("host").unwrap_or(context.server_name().as_str());
+        let is_loopback = host.starts_with("127.") || host.starts_with("localhost");
+        let default = if is_loopback { "http" } else { "https" };
+        let scheme = self.header("x-forwarded-proto").unwrap_or(default);
+        let message = "The request's Host is not valid";
+        url::Url::parse(&format!("{scheme}://{host}")).map_err(|_| ApiError::invalid_param(message))
+    }
+
+    /// Where a CAS server sends people back: for the client that they log in with, or the session
+    /// whose stage they complete.
+    ///
+    /// # Errors
+    /// As [`Incoming::base_url`].
+    pub fn cas_service(
+        &self,
+        context: &Context,
+        name: &str,
+        value: &str,
+    ) -> Result<url::Url, ApiError> {
+        let base_url = self.base_url(context)?;
+        let base_url = base_url.as_str().trim_end_matches('/');
+        // The version is the one that CAS servers know from Synapse.
+        let service = format!("{base_url}/_matrix/client/r0/login/cas/ticket");
+        url::Url::parse_with_params(&service, [(name, value)]).map_err(ApiError::internal)
+    }
+
     fn access_token(&self) -> Option<String> {
         let bearer = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         bearer.map(|token| token.trim().to_owned()).or_else(|| self.query("access_token"))

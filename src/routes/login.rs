@@ -2,15 +2,16 @@
 
 use http::Method;
 use myelin_protocol::token::is_refresh_token;
-use myelin_protocol::user_interactive::PASSWORD;
-use ruma::api::client::session::get_login_types::v3 as login_types;
+use myelin_protocol::user_interactive::{PASSWORD, SSO};
 use ruma::api::client::session::{logout, logout_all, refresh_token};
 use serde_json::{Map, Value, json};
 
+use super::user_interactive::prove_identity;
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, public, raw};
 use crate::accounts::passwords::Purpose;
 use crate::accounts::session::SessionRequest;
-use crate::accounts::{limits, passwords, session};
+use crate::accounts::{limits, passwords, session, single_sign_on};
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::access_tokens::{self, RefreshTokenRow};
@@ -18,9 +19,20 @@ use crate::storage::database::{DatabaseError, Statement};
 use crate::storage::devices::{self, Selection};
 use crate::storage::users::UserRow;
 
+/// The type of a login with a token that is good once.
+const TOKEN: &str = "m.login.token";
+
 pub fn routes() -> Vec<Route> {
     vec![
-        public(list_flows),
+        raw(
+            Method::GET,
+            &[
+                "/_matrix/client/v3/login",
+                "/_matrix/client/r0/login",
+                "/_matrix/client/api/v1/login",
+            ],
+            list_flows,
+        ),
         raw(
             Method::POST,
             &[
@@ -30,6 +42,7 @@ pub fn routes() -> Vec<Route> {
             ],
             log_in,
         ),
+        raw(Method::POST, &["/_matrix/client/v1/login/get_token"], give_login_token),
         public(refresh),
         authenticated(log_out),
         authenticated(log_out_everywhere),
@@ -37,30 +50,30 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// `GET /_matrix/client/v3/login`
-async fn list_flows(
-    _context: Context,
-    _request: login_types::Request,
-) -> Result<login_types::Response, ApiError> {
-    let password = login_types::LoginType::Password(login_types::PasswordLoginType::new());
-    Ok(login_types::Response::new(vec![password]))
+async fn list_flows(access: Access, _incoming: Incoming) -> Result<Answer, ApiError> {
+    let config = &access.context.config;
+    let mut flows = Vec::new();
+    if single_sign_on::is_enabled(config) {
+        let provider = json!({ "id": single_sign_on::CAS, "name": "CAS" });
+        // Clients from before there were others know it by its own name.
+        flows.push(json!({ "type": "m.login.cas" }));
+        flows.push(json!({ "type": SSO, "identity_providers": [provider] }));
+    }
+    if single_sign_on::gives_login_tokens(config) {
+        flows.push(json!({ "type": TOKEN, "get_login_token": true }));
+    } else if single_sign_on::is_enabled(config) {
+        flows.push(json!({ "type": TOKEN }));
+    }
+    flows.push(json!({ "type": PASSWORD }));
+    json(&json!({ "flows": flows }))
 }
 
 /// `POST /_matrix/client/v3/login`
 async fn log_in(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let context = &access.context;
     let body = endpoint::object(incoming.json()?)?;
-    match body.get("type") {
-        Some(Value::String(kind)) if kind == PASSWORD => {}
-        Some(Value::String(kind)) => {
-            let message = format!("Unknown login type {kind}");
-            return Err(ApiError::new(ErrorCode::Unknown, message).with_status(400));
-        }
-        Some(_) => return Err(ApiError::invalid_param("Bad parameter: type")),
-        None => return Err(ApiError::missing_param("type is missing")),
-    }
     let request = SessionRequest::read(&body)?;
-    limits::count(context, &access.address, limits::LOGIN).await?;
-    let user = passwords::prove(context, &body, Purpose::Login).await?;
+    let user = who_logs_in(&access, &body).await?;
     may_have_sessions(&user)?;
     let session = session::open(context, &user.name, &request)?;
     context.batch(session.statements).await.map_err(session::commit_error)?;
@@ -75,6 +88,53 @@ async fn log_in(access: Access, incoming: Incoming) -> Result<Answer, ApiError> 
         answer.insert("well_known".to_owned(), well_known);
     }
     json(&answer)
+}
+
+/// Who shows to be somebody, by a password or a login token.
+async fn who_logs_in(access: &Access, body: &Map<String, Value>) -> Result<UserRow, ApiError> {
+    let context = &access.context;
+    let kind = match body.get("type") {
+        Some(Value::String(kind)) => kind.as_str(),
+        Some(_) => return Err(ApiError::invalid_param("Bad parameter: type")),
+        None => return Err(ApiError::missing_param("type is missing")),
+    };
+    match kind {
+        PASSWORD => {
+            limits::count(context, &access.address, limits::LOGIN).await?;
+            passwords::prove(context, body, Purpose::Login).await
+        }
+        TOKEN if takes_login_tokens(&context.config) => {
+            let token = body.get("token").and_then(Value::as_str);
+            let token = token.ok_or_else(|| ApiError::missing_param("token is missing"))?;
+            limits::count(context, &access.address, limits::LOGIN).await?;
+            single_sign_on::use_login_token(context, token).await
+        }
+        other => {
+            let message = format!("Unknown login type {other}");
+            Err(ApiError::new(ErrorCode::Unknown, message).with_status(400))
+        }
+    }
+}
+
+fn takes_login_tokens(config: &Config) -> bool {
+    single_sign_on::is_enabled(config) || single_sign_on::gives_login_tokens(config)
+}
+
+/// `POST /_matrix/client/v1/login/get_token`
+async fn give_login_token(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    if !single_sign_on::gives_login_tokens(&access.context.config) {
+        return Err(ApiError::unrecognized());
+    }
+    let caller = access.authenticate().await?;
+    caller.must_not_be_guest()?;
+    let body = endpoint::object(incoming.json()?)?;
+    let description = "log in on another device";
+    prove_identity(&caller, &incoming, body, description).await?;
+    let context = &caller.context;
+    limits::count_of_account(context, &caller.user_id, limits::LOGIN_TOKEN).await?;
+    let token = single_sign_on::make_login_token(context, &caller.user_id, None).await?;
+    let lifetime_ms = single_sign_on::LOGIN_TOKEN_LIFETIME_MS;
+    json(&json!({ "login_token": token, "expires_in_ms": lifetime_ms }))
 }
 
 fn may_have_sessions(user: &UserRow) -> Result<(), ApiError> {

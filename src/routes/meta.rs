@@ -7,6 +7,7 @@ use ruma::api::client::discovery::get_supported_versions as versions;
 use serde_json::{Map, Value, json};
 
 use super::{Access, Answer, Incoming, Route, json, public, raw};
+use crate::accounts::single_sign_on;
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -52,6 +53,7 @@ async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer
     let available: Map<String, Value> =
         room_version::SUPPORTED.iter().map(|v| (v.to_string(), json!("stable"))).collect();
     let default: &RoomVersionId = &caller.context.config.default_room_version;
+    let gives_login_tokens = single_sign_on::gives_login_tokens(&caller.context.config);
     let is_enabled = |enabled: bool| json!({ "enabled": enabled });
     json(&json!({
         "capabilities": {
@@ -60,35 +62,21 @@ async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer
             "m.set_displayname": is_enabled(true),
             "m.set_avatar_url": is_enabled(true),
             "m.3pid_changes": is_enabled(false),
-            "m.get_login_token": is_enabled(false),
+            "m.get_login_token": is_enabled(gives_login_tokens),
         }
     }))
 }
 
-/// The server's own address as its configuration has it, else as the request has it.
-fn base_url(context: &Context, incoming: &Incoming) -> Result<url::Url, ApiError> {
-    let configured = &context.config.public_baseurl;
-    if !configured.is_empty() {
-        return url::Url::parse(configured).map_err(ApiError::internal);
-    }
-    let host = incoming.header("host").unwrap_or(context.server_name().as_str());
-    let is_loopback = host.starts_with("127.") || host.starts_with("localhost");
-    let default = if is_loopback { "http" } else { "https" };
-    let scheme = incoming.header("x-forwarded-proto").unwrap_or(default);
-    let message = "The request's Host is not valid";
-    url::Url::parse(&format!("{scheme}://{host}")).map_err(|_| ApiError::invalid_param(message))
-}
-
 /// `GET /.well-known/matrix/client`
 async fn point_clients(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
-    let base_url = base_url(&access.context, &incoming)?;
+    let base_url = incoming.base_url(&access.context)?;
     json(&json!({ "m.homeserver": { "base_url": base_url.as_str().trim_end_matches('/') } }))
 }
 
 /// `GET /.well-known/matrix/server`. The platform takes requests on port 443 and not on 8448,
 /// which other servers would try without a port.
 async fn point_servers(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
-    let base_url = base_url(&access.context, &incoming)?;
+    let base_url = incoming.base_url(&access.context)?;
     let host = base_url.host_str().unwrap_or(access.context.server_name().host());
     json(&json!({ "m.server": format!("{host}:443") }))
 }

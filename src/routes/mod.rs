@@ -16,6 +16,7 @@ mod membership;
 mod meta;
 mod notifications;
 mod openid;
+mod page;
 mod presence;
 mod profile;
 mod public_rooms;
@@ -32,6 +33,7 @@ mod room_read;
 mod room_send;
 mod room_state;
 mod room_upgrade;
+mod single_sign_on;
 mod sync;
 mod tags;
 mod third_party;
@@ -51,6 +53,7 @@ pub fn table() -> Vec<Route> {
         meta::routes(),
         register::routes(),
         login::routes(),
+        single_sign_on::routes(),
         account::routes(),
         devices::routes(),
         administration::routes(),

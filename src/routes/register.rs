@@ -1,7 +1,7 @@
 //! Making accounts: Client-Server API, "Account registration and management".
 
 use http::Method;
-use myelin_protocol::user_interactive::{self as rules, TERMS};
+use myelin_protocol::user_interactive::{self as rules, RECAPTCHA, TERMS};
 use ruma::OwnedUserId;
 use ruma::api::client::account::get_username_availability::v3 as availability;
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use crate::accounts::{limits, new_user, passwords, session};
 use crate::config::Registration;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::outbound::recaptcha::Recaptcha;
 use crate::storage::registration_tokens;
 use crate::storage::users::NewUser;
 
@@ -117,9 +118,13 @@ fn operation(access: &Access, incoming: &Incoming, context: &Context) -> Operati
     let needs_token = context.config.registration == Registration::Token;
     let terms = Terms::of(&context.config);
     let params = terms.iter().map(|terms| (TERMS.to_owned(), terms.params()));
-    let params: Map<String, Value> = params.collect();
+    let mut params: Map<String, Value> = params.collect();
+    let recaptcha = Recaptcha::of(&context.config).filter(|_| context.config.registration_captcha);
+    if let Some(recaptcha) = recaptcha {
+        params.insert(RECAPTCHA.to_owned(), json!({ "public_key": recaptcha.public_key }));
+    }
     Operation {
-        flows: rules::registration_flows(needs_token, terms.is_some()),
+        flows: rules::registration_flows(needs_token, recaptcha.is_some(), terms.is_some()),
         params,
         method: incoming.http.method().to_string(),
         uri: incoming.http.uri().to_string(),

@@ -1,11 +1,12 @@
 //! Proving who one is before something grave: Client-Server API, "User-Interactive
 //! Authentication API".
 
-use myelin_protocol::user_interactive::PASSWORD;
+use myelin_protocol::user_interactive::{Flows, PASSWORD, SSO};
 use serde_json::{Map, Value};
 
 use super::{Caller, Incoming};
 use crate::accounts::passwords;
+use crate::accounts::single_sign_on;
 use crate::accounts::user_interactive::{Operation, Session, advance};
 use crate::error::ApiError;
 use crate::storage::access_tokens;
@@ -36,7 +37,7 @@ pub async fn prove_identity_keeping(
 ) -> Result<Session, ApiError> {
     let context = &caller.context;
     let operation = Operation {
-        flows: vec![vec![PASSWORD]],
+        flows: flows(caller).await?,
         params: Map::new(),
         method: incoming.http.method().to_string(),
         uri: incoming.http.uri().path().to_owned(),
@@ -53,6 +54,18 @@ pub async fn prove_identity_keeping(
     }
     context.batch(vec![access_tokens::mark_validated(caller.token_id, context.now_ms())]).await?;
     Ok(session)
+}
+
+/// The ways in which the caller can prove who they are. Without single sign-on there is one, and
+/// nothing has to be read.
+async fn flows(caller: &Caller) -> Result<Flows, ApiError> {
+    let context = &caller.context;
+    if !single_sign_on::is_enabled(&context.config) {
+        return Ok(vec![vec![PASSWORD]]);
+    }
+    let proofs = single_sign_on::proofs_of(context, &caller.user_id).await?;
+    let stages = [(PASSWORD, proofs.password), (SSO, proofs.single_sign_on)];
+    Ok(stages.into_iter().filter(|(_, usable)| *usable).map(|(stage, _)| vec![stage]).collect())
 }
 
 /// The body of a request that is only a proof: what is not JSON counts as empty.

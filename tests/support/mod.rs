@@ -10,6 +10,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod house;
+pub mod internet;
 pub mod notifiers;
 pub mod platform;
 pub mod sqlite;

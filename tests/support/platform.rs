@@ -17,9 +17,11 @@ use myelin::durable::{
     AccountGuard, Announced, Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter,
 };
 use myelin::error::ApiError;
+use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
 use ruma::{OwnedRoomId, RoomId};
 
+use super::internet::Internet;
 use super::notifiers::Notifiers;
 use super::sqlite::Sqlite;
 
@@ -27,6 +29,7 @@ pub struct SqlitePlatform {
     pub sqlite: Sqlite,
     pub config: RefCell<Rc<Config>>,
     pub notifiers: Notifiers,
+    pub internet: Internet,
     me: Weak<Self>,
     isolate: RefCell<Rc<Isolate>>,
     rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
@@ -43,6 +46,7 @@ impl SqlitePlatform {
             sqlite: Sqlite::new(),
             config: RefCell::new(Rc::new(config)),
             notifiers: Notifiers::default(),
+            internet: Internet::default(),
             me: me.clone(),
             isolate: RefCell::default(),
             rooms: RefCell::default(),
@@ -161,6 +165,15 @@ impl Platform for SqlitePlatform {
         hop().await;
         let platform = self.me.upgrade().expect("the platform lives");
         Ok(self.notifiers.register(user_id, room_id, platform))
+    }
+
+    async fn fetch(
+        &self,
+        request: http::Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+        hop().await;
+        self.internet.fetch(request, bounds)
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `room_version` | the supported room versions and their rules |
+//! | `cas` | what a CAS server says of a ticket |
 //! | `canonical_json` | JSON as it is hashed and signed |
 //! | `signing_key` | the server's ed25519 key and its file format |
 //! | `pdu` | a stored event |
@@ -27,6 +28,7 @@
 
 pub mod auth;
 pub mod canonical_json;
+pub mod cas;
 pub mod client_event;
 pub mod create_room;
 pub mod event_builder;

@@ -17,6 +17,13 @@ pub fn refresh_token(localpart: &str, random: &str) -> String {
     token("syr", localpart, random)
 }
 
+/// `syl_<random>_<checksum>`: of no user, as it is shown to whoever the user is sent back to.
+pub fn login_token(random: &str) -> String {
+    let base = format!("syl_{random}");
+    let checksum = checksum_of(&base);
+    format!("{base}_{checksum}")
+}
+
 /// Whether this can be a refresh token at all: its prefix and checksum are right.
 pub fn is_refresh_token(token: &str) -> bool {
     let parts: Vec<&str> = token.split('_').collect();
@@ -57,6 +64,7 @@ mod tests {
             refresh_token("alice", "abcdefghijklmnopqrst"),
             "syr_YWxpY2U_abcdefghijklmnopqrst_3ycNnG"
         );
+        assert_eq!(login_token("abcdefghijklmnopqrst"), "syl_abcdefghijklmnopqrst_2LvTf9");
     }
 
     #[test]

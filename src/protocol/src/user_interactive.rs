@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 pub const DUMMY: &str = "m.login.dummy";
 pub const PASSWORD: &str = "m.login.password";
+pub const RECAPTCHA: &str = "m.login.recaptcha";
 pub const REGISTRATION_TOKEN: &str = "m.login.registration_token";
+pub const SSO: &str = "m.login.sso";
 pub const TERMS: &str = "m.login.terms";
 
 /// Ways to pass: each is a list of stages, all of which have to be completed.
@@ -44,10 +46,13 @@ pub fn challenge(
 }
 
 /// The flows of a registration.
-pub fn registration_flows(needs_token: bool, has_terms: bool) -> Flows {
+pub fn registration_flows(needs_token: bool, needs_captcha: bool, has_terms: bool) -> Flows {
     let mut flow = Vec::new();
     if needs_token {
         flow.push(REGISTRATION_TOKEN);
+    }
+    if needs_captcha {
+        flow.push(RECAPTCHA);
     }
     if has_terms {
         flow.push(TERMS);
@@ -79,9 +84,11 @@ mod tests {
 
     #[test]
     fn a_registration_asks_for_what_is_configured() {
-        assert_eq!(registration_flows(false, false), [[DUMMY]]);
-        assert_eq!(registration_flows(true, false), [[REGISTRATION_TOKEN]]);
-        assert_eq!(registration_flows(true, true), [[REGISTRATION_TOKEN, TERMS]]);
+        assert_eq!(registration_flows(false, false, false), [[DUMMY]]);
+        assert_eq!(registration_flows(true, false, false), [[REGISTRATION_TOKEN]]);
+        assert_eq!(registration_flows(true, false, true), [[REGISTRATION_TOKEN, TERMS]]);
+        let all = [[REGISTRATION_TOKEN, RECAPTCHA, TERMS]];
+        assert_eq!(registration_flows(true, true, true), all);
     }
 
     #[test]

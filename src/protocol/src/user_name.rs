@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://spec.matrix.org/latest/appendices/#user-identifiers>
 
+use std::fmt::Write as _;
+
 use ruma::{OwnedUserId, ServerName, UserId};
 
 /// The whole user id, in bytes.
@@ -60,6 +62,23 @@ pub fn guest_user_id(
     UserId::parse(format!("@{number}:{server_name}")).map_err(|_| InvalidUserName::Characters)
 }
 
+/// The localpart for somebody who has this name elsewhere: small letters, and what a localpart
+/// cannot have as `=` and the byte in hexadecimal. Spec: "Mapping from other character sets".
+pub fn mapped_localpart(name: &str) -> String {
+    let mut localpart = String::new();
+    for (index, byte) in name.to_ascii_lowercase().bytes().enumerate() {
+        let allowed =
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-./+".contains(&byte);
+        // An underscore at the beginning is for application services.
+        if allowed && (index > 0 || byte != b'_') {
+            localpart.push(char::from(byte));
+        } else {
+            let _ = write!(localpart, "={byte:02x}");
+        }
+    }
+    localpart
+}
+
 /// Which accounts someone may mean who logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginName {
@@ -97,6 +116,20 @@ mod tests {
 
     fn error(name: &str) -> InvalidUserName {
         new_user_id(name, server()).unwrap_err()
+    }
+
+    #[test]
+    fn names_from_elsewhere_become_localparts() {
+        for (name, localpart) in [
+            ("cas_user!", "cas_user=21"),
+            ("Alice", "alice"),
+            ("_b@c", "=5fb=40c"),
+            ("a=b", "a=3db"),
+            ("é", "=c3=a9"),
+            ("", ""),
+        ] {
+            assert_eq!(mapped_localpart(name), localpart);
+        }
     }
 
     #[test]
