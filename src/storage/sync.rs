@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::database::{Statement, boolean};
 use super::event_pages::{StreamWindow, push_latest};
 use super::events::Selection;
+use super::stream_positions::{StreamName, current};
 
 /// Up to so many positions are walked through along the stream; for an older `since` the user's
 /// rooms are.
@@ -29,20 +30,21 @@ pub struct MovedRoomRow {
 
 /// Reads a [`MovedRoomRow`] for each joined room with an event after `since`.
 pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
-    Statement::new(
+    let position = current(StreamName::Events);
+    // The condition stands in a table of its own, so that it is tried before the rooms are.
+    Statement::new(format!(
         "SELECT s.room_id, m.event_stream_ordering AS member_stream_ordering
          FROM sliding_sync_joined_rooms s
              INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
          CROSS JOIN local_current_membership m
              ON m.user_id = ?1 AND m.room_id = s.room_id AND m.membership = 'join'
          WHERE s.event_stream_ordering > ?2 AND s.event_stream_ordering <= ?3
-         UNION
+         UNION ALL
          SELECT s.room_id, m.event_stream_ordering
-         FROM local_current_membership m
+         FROM (SELECT 1 WHERE {position} > ?3) CROSS JOIN local_current_membership m
          CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = m.room_id
-         WHERE (SELECT max(stream_ordering) FROM events) > ?3
-             AND m.user_id = ?1 AND m.membership = 'join' AND s.event_stream_ordering > ?2",
-    )
+         WHERE m.user_id = ?1 AND m.membership = 'join' AND s.event_stream_ordering > ?3"
+    ))
     .bind(user_id.as_str())
     .bind(since)
     .bind(since.saturating_add(NEAR_MAX))
@@ -60,7 +62,7 @@ pub struct MembershipChangeRow {
     pub membership_before: Option<String>,
 }
 
-/// Reads the [`MembershipChangeRow`]s after `since`, oldest first.
+/// Reads the [`MembershipChangeRow`]s after `since`, in no order: sorting nothing is a row read.
 pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
     Statement::new(
         "SELECT r.room_id, r.event_id, r.sender, r.membership,
@@ -71,8 +73,7 @@ pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
          FROM sliding_sync_membership_snapshots s
              INDEXED BY sliding_sync_membership_snapshots_user_id_stream_ordering
          CROSS JOIN room_memberships r ON r.user_id = s.user_id AND r.room_id = s.room_id
-         WHERE s.user_id = ?1 AND s.event_stream_ordering > ?2 AND r.event_stream_ordering > ?2
-         ORDER BY r.event_stream_ordering",
+         WHERE s.user_id = ?1 AND s.event_stream_ordering > ?2 AND r.event_stream_ordering > ?2",
     )
     .bind(user_id.as_str())
     .bind(since)

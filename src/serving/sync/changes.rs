@@ -267,7 +267,7 @@ impl Changes {
     fn add_moved_rooms(
         &mut self,
         moved: Vec<MovedRoomRow>,
-        memberships: Vec<MembershipChangeRow>,
+        mut memberships: Vec<MembershipChangeRow>,
         since: i64,
         upto: i64,
     ) {
@@ -275,6 +275,7 @@ impl Changes {
             let window = joined_window(row.room_id, row.member_stream_ordering, since, upto);
             self.rooms.insert(window.room_id.clone(), window);
         }
+        memberships.sort_by_key(|row| row.stream_ordering);
         let mut by_room: BTreeMap<OwnedRoomId, Vec<MembershipChangeRow>> = BTreeMap::new();
         for row in memberships {
             by_room.entry(row.room_id.clone()).or_default().push(row);
