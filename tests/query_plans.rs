@@ -147,7 +147,7 @@ fn syncs() -> Vec<Statement> {
         sync::memberships(&user_id),
         sync::joined_of(&user_id, &rooms()),
         stream_positions::select_some(&[StreamName::Events, StreamName::Typing]),
-        presence::of_members(&user_id, &rooms()),
+        presence::of_newcomers(&user_id, &rooms(), &windows),
         sync::state_changes(&states, 10, &filter, 1000),
         sync::current_state_ids(&rooms(), false),
         sync::current_state_ids(&rooms(), true),

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use support::{Account, Reply, Server};
 
@@ -429,6 +429,32 @@ fn whoever_joins_is_told_who_is_online() {
 }
 
 #[test]
+fn whoever_is_met_for_the_first_time_is_shown_once_even_if_offline() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = public_room(&server, &alice);
+    let quietly = |account: &Account, since: Option<&str>| {
+        let path = sync_path(since, &json!({}), "&set_presence=offline");
+        server.get(account, &path).ok()
+    };
+    let before = [&alice, &bob].map(|account| quietly(account, None));
+    join_room(&server, &bob, &room_id);
+    for (index, other) in [(0, &bob), (1, &alice)] {
+        let account = [&alice, &bob][index];
+        let body = quietly(account, Some(next(&before[index])));
+        let presence = events(&body["presence"]);
+        assert_eq!(presence.len(), 1, "{presence:?}");
+        assert_eq!(presence[0]["sender"], other.user_id);
+        assert_eq!(presence[0]["content"]["presence"], "offline");
+        assert!(quietly(account, Some(next(&body)))["presence"].is_null());
+    }
+    let since = next(&quietly(&alice, None)).to_owned();
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/state/m.room.member/{}", bob.user_id);
+    server.put(&bob, &path, json!({"membership": "join", "displayname": "boris"})).ok();
+    assert!(quietly(&alice, Some(&since))["presence"].is_null());
+}
+
+#[test]
 fn full_state_is_the_whole_state_and_only_a_recent_timeline() {
     let server = Server::new();
     let alice = server.register("alice");
@@ -621,6 +647,61 @@ fn nothing_falls_between_a_look_and_a_wait() {
         assert_eq!(server.platform.context().now_ms(), started_ms, "it waited for its timeout");
         since = next(&body).to_owned();
     }
+}
+
+#[test]
+fn sixteen_who_speak_at_once_are_heard_once_each() {
+    let server = quiet_server();
+    let alice = server.register("alice");
+    let room_id = public_room(&server, &alice);
+    let speakers: Vec<_> = (0..16).map(|index| server.register(&format!("u{index}"))).collect();
+    for speaker in &speakers {
+        join_room(&server, speaker, &room_id);
+    }
+    let mut since = next(&sync(&server, &alice, None, json!({}))).to_owned();
+    let speaking: Vec<_> = (0..10)
+        .flat_map(|round| speakers.iter().map(move |speaker| (round, speaker)))
+        .map(|(round, speaker)| {
+            let text = format!("{round} of {}", speaker.user_id);
+            let path = message_path(&room_id, &text);
+            let says = server.request("PUT", speaker, &path, &message(&text));
+            async move {
+                for _ in 0..20 * round {
+                    yield_now().await;
+                }
+                (says.await.ok()["event_id"].as_str().unwrap().to_owned(), text)
+            }
+        })
+        .collect();
+    let server = std::rc::Rc::new(server);
+    let (client, count) = (server.clone(), speaking.len());
+    let listening = async move {
+        let mut heard = Vec::new();
+        while heard.len() < count {
+            let path = sync_path(Some(&since), &limit(100), "&timeout=30000");
+            let body = client.request("GET", &alice, &path, &Value::Null).await.ok();
+            let timeline = &body["rooms"]["join"][room_id.as_str()]["timeline"];
+            assert_eq!(timeline["limited"], false, "{timeline}");
+            heard.extend(events(timeline));
+            since = next(&body).to_owned();
+        }
+        heard
+    };
+    let (heard, said) = server.run(join(listening, join_all(speaking)));
+    let heard: Vec<(String, String)> = heard
+        .iter()
+        .map(|event| (&event["event_id"], &event["content"]["body"]))
+        .map(|(id, text)| (id.as_str().unwrap().to_owned(), text.as_str().unwrap().to_owned()))
+        .collect();
+    let sorted = |mut list: Vec<(String, String)>| {
+        list.sort();
+        list
+    };
+    let log = server
+        .rows("SELECT event_id FROM events WHERE type = 'm.room.message' ORDER BY stream_ordering");
+    let in_order: Vec<_> = heard.iter().map(|(id, _)| json!({ "event_id": id })).collect();
+    assert_eq!(in_order, log);
+    assert_eq!(sorted(heard), sorted(said));
 }
 
 async fn yield_now() {

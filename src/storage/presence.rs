@@ -9,6 +9,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
+use super::event_pages::StreamWindow;
 use super::stream_positions::{StreamName, advance, current};
 
 /// The largest number of presences that one sync carries: bounds the read of an old `since`.
@@ -114,17 +115,35 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(PRESENCES_MAX)
 }
 
-/// Reads the [`PresenceRow`]s of the others in these rooms.
-pub fn of_members(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
-    Statement::new(format!(
-        "SELECT {COLUMNS} FROM presence_stream p
-         WHERE p.user_id <> ?1 AND p.user_id IN (
-             SELECT c.state_key FROM json_each(?2) w CROSS JOIN current_state_events c
-                 ON c.room_id = w.value AND c.type = 'm.room.member' AND c.membership = 'join')
-         LIMIT ?3"
-    ))
+/// Reads the [`PresenceRow`]s of the others in these rooms, and of those who have joined in these
+/// windows; who was never there is offline.
+pub fn of_newcomers(
+    user_id: &UserId,
+    room_ids: &[OwnedRoomId],
+    windows: &[StreamWindow],
+) -> Statement {
+    Statement::new(
+        "SELECT picked.user_id, coalesce(p.state, 'offline') AS state,
+             coalesce(p.last_active_ts, 0) AS last_active_ts, p.status_msg,
+             coalesce(p.currently_active, 0) AS currently_active
+         FROM (
+             SELECT c.state_key AS user_id FROM json_each(?2) w CROSS JOIN current_state_events c
+                 ON c.room_id = w.value AND c.type = 'm.room.member' AND c.membership = 'join'
+             UNION
+             SELECT c.state_key FROM json_each(?3) w
+             CROSS JOIN current_state_delta_stream d ON d.room_id = w.value ->> '$.room_id'
+                 AND d.stream_id > w.value ->> '$.after' AND d.stream_id <= w.value ->> '$.upto'
+                 AND d.type = 'm.room.member'
+             CROSS JOIN current_state_events c ON c.room_id = d.room_id
+                 AND c.type = d.type AND c.state_key = d.state_key AND c.membership = 'join'
+             LEFT JOIN room_memberships b ON b.event_id = d.prev_event_id
+             WHERE coalesce(b.membership, '') <> 'join'
+         ) picked LEFT JOIN presence_stream p ON p.user_id = picked.user_id
+         WHERE picked.user_id <> ?1 LIMIT ?4",
+    )
     .bind(user_id.as_str())
     .bind_json(&room_ids)
+    .bind_json(&windows)
     .bind(PRESENCES_MAX)
 }
 

@@ -1,13 +1,13 @@
 //! What is in an answer beside the history of rooms: account data, tags, receipts, typing,
 //! presence, invitations. Their rows become events here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use myelin_protocol::filter::{Filterable, event_matches, room_event_matches};
 use myelin_protocol::pdu::raw_json;
-use ruma::OwnedRoomId;
 use ruma::api::client::filter::{Filter, RoomEventFilter, RoomFilter};
 use ruma::presence::PresenceState;
+use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -29,12 +29,15 @@ pub struct RoomExtras {
     tags: HashMap<OwnedRoomId, Map<String, Value>>,
     receipts: HashMap<OwnedRoomId, Map<String, Value>>,
     typing: HashMap<OwnedRoomId, Value>,
+    /// Whose presence the client is told of.
+    present: HashSet<OwnedUserId>,
 }
 
 impl RoomExtras {
     /// Takes what the first look has found.
     pub fn new(changes: &mut Changes) -> Self {
-        let mut extras = Self::default();
+        let present = changes.presence.iter().map(|row| row.user_id.clone());
+        let mut extras = Self { present: present.collect(), ..Self::default() };
         extras.add_account_data(std::mem::take(&mut changes.room_account_data));
         extras.add_tags(std::mem::take(&mut changes.tags));
         extras.add_receipts(std::mem::take(&mut changes.receipts));
@@ -49,6 +52,7 @@ impl RoomExtras {
         self.add_account_data(std::mem::take(&mut contents.room_account_data));
         self.add_tags(std::mem::take(&mut contents.tags));
         self.add_receipts(std::mem::take(&mut contents.receipts));
+        contents.presence.retain(|row| self.present.insert(row.user_id.clone()));
     }
 
     fn add_account_data(&mut self, rows: Vec<RoomAccountDataRow>) {

@@ -76,6 +76,7 @@ impl Sync<'_> {
                 invitations: std::mem::take(&mut invitations),
                 quiet: std::mem::take(&mut quiet),
                 is_initial,
+                shows_presence: self.context.config.presence,
             };
             self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
             if windows.peek().is_none() {
@@ -114,7 +115,7 @@ impl Sync<'_> {
         }
         extras.add(&mut contents);
         let rows = std::mem::take(&mut contents.presence);
-        answer.presence.events.extend(self.presence(rows.iter(), true).events);
+        answer.presence.events.extend(self.presence(rows.iter(), false).events);
         let windows = std::mem::take(&mut chunk.windows);
         let rooms = histories(windows, self.wanted, self.reader, &mut contents);
         self.read_missing(&rooms, &mut contents).await?;

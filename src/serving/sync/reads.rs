@@ -99,6 +99,7 @@ pub struct Chunk {
     pub quiet: Vec<OwnedRoomId>,
     /// The client has never synced: everything of the user has been read with the first look.
     pub is_initial: bool,
+    pub shows_presence: bool,
 }
 
 /// What a batch brought.
@@ -123,7 +124,7 @@ pub struct Contents {
     pub receipts: Vec<ReceiptRow>,
     pub room_account_data: Vec<RoomAccountDataRow>,
     pub tags: Vec<TagRow>,
-    /// Of those in rooms that the user has just joined.
+    /// Of those in rooms that the user has just joined, and of those who have joined others.
     pub presence: Vec<PresenceRow>,
 }
 
@@ -152,7 +153,10 @@ impl Chunk {
             batch.push(receipts::in_rooms(user_id, &new, NOW));
             batch.push(account_data::select_rooms(user_id, &new));
             batch.push(room_tags::select_rooms(user_id, &new));
-            batch.push(presence::of_members(user_id, &self.newly_joined_rooms()));
+            if self.shows_presence {
+                let (rooms, windows) = (self.newly_joined_rooms(), self.known_windows());
+                batch.push(presence::of_newcomers(user_id, &rooms, &windows));
+            }
             if wanted.lazy_members {
                 let joined = self.joined_windows();
                 let ids: Vec<_> = joined.iter().map(|window| window.room_id.clone()).collect();
@@ -189,7 +193,9 @@ impl Chunk {
             contents.receipts = results.rows()?;
             contents.room_account_data = results.rows()?;
             contents.tags = results.rows()?;
-            contents.presence = results.rows()?;
+            if self.shows_presence {
+                contents.presence = results.rows()?;
+            }
             if wanted.lazy_members {
                 let members = serving::read_state(results)?;
                 contents.members = contents.add_events(members);
@@ -233,6 +239,13 @@ impl Chunk {
         let new = self.windows.iter().filter(|window| window.newly_joined);
         let joined = new.filter(|window| window.section == Section::Join);
         joined.map(|window| window.room_id.clone()).collect()
+    }
+
+    /// Windows of joined rooms that the client has already.
+    fn known_windows(&self) -> Vec<StreamWindow> {
+        let joined = self.windows.iter().filter(|window| window.section == Section::Join);
+        let known = joined.filter(|window| !self.is_initial && !window.newly_joined);
+        known.map(stream_window).collect()
     }
 
     fn joined_windows(&self) -> Vec<StreamWindow> {
