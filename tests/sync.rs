@@ -193,6 +193,22 @@ fn prev_batch_of_a_whole_room_repeats_it_and_ends() {
 }
 
 #[test]
+fn prev_batch_of_a_room_that_is_new_to_the_client_repeats_nothing() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = public_room(&server, &alice);
+    let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
+    join_room(&server, &bob, &room_id);
+    let body = sync(&server, &bob, Some(&since), limit(100));
+    let timeline = &body["rooms"]["join"][room_id.as_str()]["timeline"];
+    assert_eq!(timeline["limited"], true);
+    assert_eq!(names(timeline)[0], "m.room.create");
+    let from = timeline["prev_batch"].as_str().unwrap();
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir=b&from={from}");
+    assert_eq!(server.get(&bob, &path).ok()["chunk"], json!([]));
+}
+
+#[test]
 fn many_small_steps_tell_the_same_as_one_big_one() {
     let server = Server::new();
     let alice = server.register("alice");

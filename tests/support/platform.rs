@@ -37,7 +37,50 @@ pub struct SqlitePlatform {
     spawner: LocalSpawner,
     now_ms: Cell<u64>,
     sleepers: RefCell<Vec<(u64, Waker)>>,
-    random: Cell<u64>,
+    random: Random,
+    weather: RefCell<Option<Weather>>,
+}
+
+/// What a simulation does to messages between isolates.
+pub struct Weather {
+    pub random: Random,
+    /// A message takes up to so many turns of the executor.
+    pub hops_max: u64,
+    /// One announcement of so many is lost; none if 0.
+    pub lost_one_in: u64,
+}
+
+/// SplitMix64: the same seed gives the same choices.
+#[derive(Clone, Debug)]
+pub struct Random(Rc<Cell<u64>>);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(Rc::new(Cell::new(seed)))
+    }
+
+    pub fn next(&self) -> u64 {
+        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// Whether one of `n` comes up; never if `n` is 0.
+    pub fn one_in(&self, n: u64) -> bool {
+        n > 0 && self.below(n) == 0
+    }
+
+    /// One of a list that is not empty.
+    pub fn pick<'a, T>(&self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u64) as usize]
+    }
 }
 
 impl SqlitePlatform {
@@ -54,7 +97,8 @@ impl SqlitePlatform {
             spawner,
             now_ms: Cell::new(1_700_000_000_000),
             sleepers: RefCell::default(),
-            random: Cell::new(1),
+            random: Random::new(1),
+            weather: RefCell::default(),
         })
     }
 
@@ -74,6 +118,26 @@ impl SqlitePlatform {
         self.rooms.borrow_mut().clear();
         self.guards.borrow_mut().clear();
         self.notifiers.close();
+    }
+
+    pub fn set_weather(&self, weather: Option<Weather>) {
+        self.weather.replace(weather);
+    }
+
+    /// Lets everything else that is ready go first, as a message to another isolate does.
+    async fn hop(&self) {
+        let hops = match &*self.weather.borrow() {
+            Some(weather) => 1 + weather.random.below(weather.hops_max),
+            None => 1,
+        };
+        for _ in 0..hops {
+            give_way().await;
+        }
+    }
+
+    fn loses_announcement(&self) -> bool {
+        let weather = self.weather.borrow();
+        weather.as_ref().is_some_and(|weather| weather.random.one_in(weather.lost_one_in))
     }
 
     pub fn advance(&self, duration_ms: u64) {
@@ -100,8 +164,8 @@ impl SqlitePlatform {
     }
 }
 
-/// Lets everything else that is ready go first, as a message to another isolate does.
-async fn hop() {
+/// Lets everything else that is ready go first.
+pub async fn give_way() {
     let mut polled = false;
     poll_fn(|task| {
         if std::mem::replace(&mut polled, true) {
@@ -119,24 +183,20 @@ impl Platform for SqlitePlatform {
         self.now_ms.get()
     }
 
-    /// SplitMix64: the same server makes the same choices in every run.
+    /// The same server makes the same choices in every run.
     fn fill_random(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-            self.random.set(state);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.random.next().to_le_bytes()[..chunk.len()]);
         }
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError> {
-        hop().await;
+        self.hop().await;
         self.sqlite.batch(&statements)
     }
 
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {
-        hop().await;
+        self.hop().await;
         let room = {
             let mut rooms = self.rooms.borrow_mut();
             let new = || Room::new(room_id.to_owned());
@@ -146,13 +206,16 @@ impl Platform for SqlitePlatform {
     }
 
     async fn guard(&self, key: &str, command: GuardCommand) -> Result<GuardReply, ApiError> {
-        hop().await;
+        self.hop().await;
         let guard = self.guards.borrow_mut().entry(key.to_owned()).or_default().clone();
         guard.handle(&self.context(), command)
     }
 
     async fn announce(&self, announcement: Announcement) -> Announced {
-        hop().await;
+        self.hop().await;
+        if self.loses_announcement() {
+            return Announced::Told;
+        }
         let count = self.config.borrow().sync_notifiers;
         self.notifiers.announce(announcement, count)
     }
@@ -162,7 +225,7 @@ impl Platform for SqlitePlatform {
         user_id: &str,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError> {
-        hop().await;
+        self.hop().await;
         let platform = self.me.upgrade().expect("the platform lives");
         Ok(self.notifiers.register(user_id, room_id, platform))
     }
@@ -172,7 +235,7 @@ impl Platform for SqlitePlatform {
         request: http::Request<Vec<u8>>,
         bounds: Bounds,
     ) -> Result<http::Response<Vec<u8>>, FetchError> {
-        hop().await;
+        self.hop().await;
         self.internet.fetch(request, bounds)
     }
 

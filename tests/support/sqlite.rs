@@ -48,6 +48,11 @@ impl Sqlite {
         self.failures.borrow().len()
     }
 
+    /// Nothing fails from now on.
+    pub fn forget_failures(&self) {
+        self.failures.borrow_mut().clear();
+    }
+
     pub fn batch(&self, statements: &[Statement]) -> Result<Vec<QueryResult>, DatabaseError> {
         let failure = self.take_failure(statements);
         if failure == Some(Failure::BeforeLanding) {

@@ -44,7 +44,8 @@ pub fn histories(
         let first = timeline.first().map(|visible| visible.event.stream_ordering);
         // Nothing is older than a timeline that holds all of the room. As with Synapse, going
         // back from there repeats it: clients that have shown nothing of it yet count on that.
-        let is_all = window.after == 0 && count <= wanted.limit;
+        // Not where the timeline is said to be cut short: then they do go back.
+        let is_all = window.after == 0 && count <= wanted.limit && !limited;
         let mut room = RoomHistory {
             prev_stream: first.filter(|_| !is_all).map_or(window.upto, |first| first - 1),
             timeline,
