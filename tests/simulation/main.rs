@@ -23,7 +23,7 @@ use support::platform::{Random, Weather, give_way};
 use world::World;
 
 /// How many of each kind are run unless the environment says otherwise.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
