@@ -107,7 +107,9 @@ async function countSyncs(client, { rooms, initialRooms, waitsMs }, findings) {
       findings.atMost(budget, roundTripsOfAnInitialSyncMax, initial.d1);
     }
     if (rooms.includes(count)) {
-      const { cost } = await client.sync(user, since);
+      // The first one shows that the user is online now.
+      const { since: quiet } = await client.sync(user, since);
+      const { cost } = await client.sync(user, quiet);
       findings.exactly(`sync, nothing new, ${count} rooms: round trips`, 1, cost.d1);
       const rowsBudget = `sync, nothing new, ${count} rooms: rows read`;
       findings.atMost(rowsBudget, rowsOfAnEmptySyncMax, cost["rows-read"]);
