@@ -129,6 +129,8 @@ pub struct Isolate {
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
     /// When the turn of the large read that is under way ends at the latest.
     pub(crate) turn_ends_ms: Cell<u64>,
+    /// When a room was last asked for something, or answered.
+    pub(crate) room_asked_ms: Cell<u64>,
 }
 
 impl Context {
@@ -216,7 +218,9 @@ impl Context {
         command: RoomCommand,
     ) -> Result<RoomReply, ApiError> {
         let started_ms = self.now_ms();
+        self.isolate.room_asked_ms.set(started_ms);
         let outcome = self.platform.room(room_id, command).await;
+        self.isolate.room_asked_ms.set(self.now_ms());
         self.count_hop(started_ms);
         outcome
     }
