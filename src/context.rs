@@ -127,8 +127,9 @@ pub struct Isolate {
     pub(crate) token_users: RefCell<HashMap<String, OwnedUserId>>,
     /// Parsed things that are costly to make again, by a name of their owner.
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
-    /// When the turn of the large read that is under way ends at the latest.
-    pub(crate) turn_ends_ms: Cell<u64>,
+    /// When the last large read began, and whether it is still under way.
+    pub(crate) turn_began_ms: Cell<u64>,
+    pub(crate) turn_is_taken: Cell<bool>,
     /// When a room was last asked for something, or answered.
     pub(crate) room_asked_ms: Cell<u64>,
 }

@@ -18,41 +18,40 @@ const LOOKS_MAX: u32 = 5_000;
 /// Others are sending if a room was asked less than so long ago.
 const SENDING_MS: u64 = 10;
 
-/// Who has given way to others so often goes on: a tenth of a second for each chunk.
-const GIVES_WAY_MAX: u32 = 50;
+/// While others send, a chunk is begun so often: of the messages sent meanwhile, few wait for one.
+const EVERY_MS: u64 = 100;
 
 /// The turn, until it is dropped.
 pub struct Turn {
     isolate: Rc<Isolate>,
-    ends_ms: u64,
+    began_ms: u64,
 }
 
 impl Turn {
     /// Waits for the turn.
     pub async fn take(context: &Context) -> Self {
         let isolate = &context.isolate;
-        let mut given_way = 0;
         for _ in 0..LOOKS_MAX {
             let now_ms = context.now_ms();
-            let is_free = isolate.turn_ends_ms.get() <= now_ms;
+            let since_last_ms = now_ms.saturating_sub(isolate.turn_began_ms.get());
+            let is_free = !isolate.turn_is_taken.get() || since_last_ms >= TURN_MS_MAX;
             let others_send = isolate.room_asked_ms.get() + SENDING_MS > now_ms;
-            if is_free && (!others_send || given_way >= GIVES_WAY_MAX) {
+            if is_free && (!others_send || since_last_ms >= EVERY_MS) {
                 break;
             }
-            given_way += u32::from(others_send);
             context.platform.sleep(LOOK_EVERY_MS).await;
         }
-        let ends_ms = context.now_ms() + TURN_MS_MAX;
-        isolate.turn_ends_ms.set(ends_ms);
-        Self { isolate: isolate.clone(), ends_ms }
+        let began_ms = context.now_ms();
+        isolate.turn_began_ms.set(began_ms);
+        isolate.turn_is_taken.set(true);
+        Self { isolate: isolate.clone(), began_ms }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let turn = &self.isolate.turn_ends_ms;
-        if turn.get() == self.ends_ms {
-            turn.set(0);
+        if self.isolate.turn_began_ms.get() == self.began_ms {
+            self.isolate.turn_is_taken.set(false);
         }
     }
 }
