@@ -427,6 +427,40 @@ fn whoever_comes_back_sees_who_came_meanwhile() {
 }
 
 #[test]
+fn whoever_comes_back_sees_what_was_before_a_long_secret_talk() {
+    let server = Server::new();
+    let users: Vec<_> = ["alice", "bob", "carol"].map(|name| server.register(name)).into();
+    let visibility = json!({
+        "type": "m.room.history_visibility",
+        "content": {"history_visibility": "joined"},
+    });
+    let options = json!({"preset": "public_chat", "initial_state": [visibility]});
+    let room_id = create(&server, &users[0], options);
+    join_room(&server, &users[1], &room_id);
+    for index in 0..5 {
+        say(&server, &users[0], &room_id, &format!("before {index}"));
+    }
+    let since = next(&sync(&server, &users[1], None, json!({}))).to_owned();
+    leave_room(&server, &users[1], &room_id);
+    join_room(&server, &users[2], &room_id);
+    for index in 0..30 {
+        say(&server, &users[0], &room_id, &format!("secret {index}"));
+    }
+    join_room(&server, &users[1], &room_id);
+    let path = sync_path(Some(&since), &limit(5), "");
+    let reply = server.get(&users[1], &path);
+    assert!(reply.cost.round_trips.get() <= 5, "{}", reply.cost.round_trips.get());
+    let body = reply.ok();
+    let room = &body["rooms"]["join"][room_id.as_str()];
+    let timeline = names(&room["timeline"]);
+    let member = "m.room.member";
+    assert_eq!(timeline, ["before 3", "before 4", member, member, member]);
+    assert_eq!(room["timeline"]["limited"], true);
+    let state = names(&room["state"]);
+    assert!(state.contains(&"m.room.create".to_owned()), "{state:?}");
+}
+
+#[test]
 fn whoever_joins_is_told_who_is_online() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));

@@ -22,6 +22,8 @@ pub struct RoomHistory {
     pub window: RoomWindow,
     pub timeline: Vec<VisibleEvent>,
     pub limited: bool,
+    /// Less is shown than is wanted, and there may be more that the reader sees.
+    pub is_short: bool,
     /// The place right before the timeline; after it, if it holds all of the room.
     pub prev_stream: i64,
     pub state: StateIds,
@@ -40,6 +42,7 @@ pub fn histories(
     let build = |window: RoomWindow| {
         let timeline = timelines.remove(&window.room_id).unwrap_or_default();
         let count = counts.get(&window.room_id).copied().unwrap_or_default();
+        let is_short = count > wanted.reach && timeline.len() < wanted.limit;
         let limited = !wanted.blocks_timeline && (count > wanted.limit || window.newly_joined);
         let first = timeline.first().map(|visible| visible.event.stream_ordering);
         // Nothing is older than a timeline that holds all of the room. As with Synapse, going
@@ -50,6 +53,7 @@ pub fn histories(
             prev_stream: first.filter(|_| !is_all).map_or(window.upto, |first| first - 1),
             timeline,
             limited,
+            is_short,
             window,
             state: StateIds::new(),
             heroes: Vec::new(),
@@ -76,7 +80,7 @@ fn visible_timelines(
     let counts = timeline.counts();
     let mut surplus: HashMap<OwnedRoomId, usize> = counts
         .iter()
-        .map(|(room_id, count)| (room_id.clone(), count.saturating_sub(wanted.limit)))
+        .map(|(room_id, count)| (room_id.clone(), count.saturating_sub(wanted.reach)))
         .collect();
     timeline.events.retain(|event| match surplus.get_mut(&event.pdu.room_id) {
         Some(left) if *left > 0 => {
@@ -94,6 +98,9 @@ fn visible_timelines(
         if is_for_outsider(windows, &visible, &reader.user_id) {
             timelines.entry(visible.event.pdu.room_id.clone()).or_default().push(visible);
         }
+    }
+    for timeline in timelines.values_mut() {
+        timeline.drain(..timeline.len().saturating_sub(wanted.limit));
     }
     (timelines, counts)
 }

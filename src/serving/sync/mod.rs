@@ -118,6 +118,8 @@ impl Sync<'_> {
         answer.presence.events.extend(self.presence(rows.iter(), false).events);
         let windows = std::mem::take(&mut chunk.windows);
         let rooms = histories(windows, self.wanted, self.reader, &mut contents);
+        let (short, rooms): (Vec<_>, Vec<_>) =
+            rooms.into_iter().partition(|room| self.looks_farther(room));
         self.read_missing(&rooms, &mut contents).await?;
         for room in rooms {
             self.add_room(room, &contents, upto, extras, answer);
@@ -131,7 +133,30 @@ impl Sync<'_> {
                 answer.rooms.join.insert(room_id, room);
             }
         }
-        Ok(())
+        self.answer_farther(short, upto, extras, answer).await
+    }
+
+    /// Whoever comes back to a room with a secret history has missed a part of it, and may see
+    /// what was before.
+    fn looks_farther(&self, room: &RoomHistory) -> bool {
+        room.is_short && room.window.newly_joined && self.wanted.reach == self.wanted.limit
+    }
+
+    async fn answer_farther(
+        &self,
+        rooms: Vec<RoomHistory>,
+        upto: &StreamToken,
+        extras: &mut RoomExtras,
+        answer: &mut SyncAnswer,
+    ) -> Result<(), ApiError> {
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        let windows = rooms.into_iter().map(|room| room.window).collect();
+        let wanted = self.wanted.farther();
+        let sync = Sync { wanted: &wanted, ..*self };
+        Box::pin(sync.answer_chunk(Chunk { windows, ..Chunk::default() }, upto, extras, answer))
+            .await
     }
 
     async fn read(&self, chunk: &Chunk) -> Result<Contents, ApiError> {

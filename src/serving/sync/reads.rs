@@ -46,6 +46,8 @@ pub struct Wanted {
     pub filter: FilterDefinition,
     /// How many timeline events of a room.
     pub limit: usize,
+    /// How far back in a room they are looked for, in events: not all may be the reader's.
+    pub reach: usize,
     /// No timeline is wanted, so none is cut short.
     pub blocks_timeline: bool,
     pub blocks_state: bool,
@@ -59,8 +61,10 @@ impl Wanted {
         let timeline = &filter.room.timeline;
         let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
         let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
+        let limit = limit.min(TIMELINE_EVENTS_MAX);
         Self {
-            limit: limit.min(TIMELINE_EVENTS_MAX),
+            limit,
+            reach: limit,
             blocks_timeline: blocks_all_room_events(timeline),
             blocks_state: blocks_all_room_events(&filter.room.state),
             lazy_members: filter.room.state.lazy_load_options != LazyLoadOptions::Disabled,
@@ -75,17 +79,22 @@ impl Wanted {
         if is_initial { rooms_max.min(FULL_ROOMS_MAX) } else { rooms_max }
     }
 
+    /// The same, looked for as far back as a timeline may go.
+    pub fn farther(&self) -> Self {
+        Self { reach: TIMELINE_EVENTS_MAX, ..self.clone() }
+    }
+
     fn timeline_filter(&self) -> &RoomEventFilter {
         &self.filter.room.timeline
     }
 
     /// One more than is shown tells whether there are more.
     fn read_limit(&self) -> u32 {
-        if self.blocks_timeline { 0 } else { self.limit as u32 + 1 }
+        if self.blocks_timeline { 0 } else { self.reach as u32 + 1 }
     }
 
     fn shown_limit(&self) -> u32 {
-        if self.blocks_timeline { 0 } else { self.limit as u32 }
+        if self.blocks_timeline { 0 } else { self.reach as u32 }
     }
 }
 
