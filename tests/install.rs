@@ -65,8 +65,10 @@ fn an_installation_that_was_cut_short_is_finished_by_the_next_request() {
 #[test]
 fn a_configured_signing_key_is_used_instead_of_the_databases_own() {
     let file = "ed25519 a_test YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";
-    let server = Server::with(&[("SIGNING_KEY", file)]);
+    let old = "ed25519:old Xb/hWoa1wjKgT4Z9tR+6iWPfMX1hKxqIbPnE3JjSYvA 1500\n";
+    let server = Server::with(&[("SIGNING_KEY", file), ("OLD_SIGNING_KEYS", old)]);
     let context = fresh(&server);
-    let key = server.run(async move { context.keys().await.unwrap().signing_key.key_id() });
-    assert_eq!(key, "ed25519:a_test");
+    let keys = server.run(async move { context.keys().await.unwrap() });
+    assert_eq!(keys.signing_key.key_id(), "ed25519:a_test");
+    assert_eq!(keys.old_keys[0].key_id, "ed25519:old");
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use myelin_protocol::signing_key::SigningKey;
+use myelin_protocol::signing_key::{OldVerifyKey, SigningKey};
 use serde::Deserialize;
 
 use super::database::{DatabaseError, QueryResult, Results, Statement};
@@ -20,6 +20,8 @@ const INSTALL_STATEMENTS_MAX: usize = 100;
 /// The server's keys and secrets.
 pub struct ServerKeys {
     pub signing_key: SigningKey,
+    /// Keys of the past: they verify what they signed, and sign nothing.
+    pub old_keys: Vec<OldVerifyKey>,
     /// Keys authenticated values that we hand out and read again (nonces, open id tokens, ...).
     pub secret: Vec<u8>,
 }
@@ -89,7 +91,12 @@ fn keys(context: &Context, secrets: &[SecretRow]) -> Result<ServerKeys, Database
     let signing_key = SigningKey::parse(file)
         .map_err(|error| DatabaseError::Row(format!("the signing key is not valid: {error}")))?;
     let secret = find("secret").ok_or_else(|| missing("secret"))?.as_bytes().to_vec();
-    Ok(ServerKeys { signing_key, secret })
+    let old_keys = context.config.old_signing_keys.lines().filter(|line| !line.trim().is_empty());
+    let old_keys =
+        old_keys.map(OldVerifyKey::parse).collect::<Result<_, _>>().map_err(|error| {
+            DatabaseError::Refused(format!("OLD_SIGNING_KEYS is not valid: {error}"))
+        })?;
+    Ok(ServerKeys { signing_key, old_keys, secret })
 }
 
 /// Aborts the batch unless all deltas of this code have been applied and the key is there.

@@ -105,17 +105,19 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A key that no longer signs, but still verifies what it signed: `ed25519:<version> <base64>`.
+/// A key that no longer signs, but still verifies what it signed until it expired:
+/// `ed25519:<version> <base64> <milliseconds since the Unix epoch>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldVerifyKey {
     pub key_id: String,
     pub public_key: Base64,
+    pub expired_ts: u64,
 }
 
 impl OldVerifyKey {
     pub fn parse(line: &str) -> Result<Self, SigningKeyError> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [key_id, public_key] = words[..] else {
+        let [key_id, public_key, expired_ts] = words[..] else {
             return Err(SigningKeyError::Malformed);
         };
         let (algorithm, version) = key_id.split_once(':').ok_or(SigningKeyError::Malformed)?;
@@ -123,8 +125,9 @@ impl OldVerifyKey {
             return Err(SigningKeyError::UnsupportedAlgorithm(algorithm.to_owned()));
         }
         check_version(version)?;
-        let public_key = decode_32_bytes(public_key)?;
-        Ok(Self { key_id: key_id.to_owned(), public_key: Base64::new(public_key.to_vec()) })
+        let public_key = Base64::new(decode_32_bytes(public_key)?.to_vec());
+        let expired_ts = expired_ts.parse().map_err(|_| SigningKeyError::Malformed)?;
+        Ok(Self { key_id: key_id.to_owned(), public_key, expired_ts })
     }
 }
 
@@ -200,8 +203,9 @@ mod tests {
     #[test]
     fn old_keys_are_read() {
         let public_key = vector_key().public_key();
-        let key = OldVerifyKey::parse(&format!("ed25519:old {public_key}")).unwrap();
+        let key = OldVerifyKey::parse(&format!("ed25519:old {public_key} 1500")).unwrap();
         assert_eq!((key.key_id.as_str(), key.public_key.encode()), ("ed25519:old", public_key));
+        assert_eq!(key.expired_ts, 1500);
         assert!(OldVerifyKey::parse("ed25519:old").is_err());
         assert!(OldVerifyKey::parse("ed25519 AAAA").is_err());
     }
