@@ -254,7 +254,9 @@ fn is_compiled(source: &Source, all: &[Source]) -> bool {
     let path = Path::new(&source.path);
     let folder = path.parent().unwrap();
     let name = path.file_stem().unwrap().to_str().unwrap();
-    if name == "lib" || folder.ends_with("tests") {
+    // A folder of tests/ with a main.rs is one test binary.
+    let is_binary = name == "main" && folder.parent().is_some_and(|up| up.ends_with("tests"));
+    if name == "lib" || folder.ends_with("tests") || is_binary {
         return true;
     }
     let (name, folder) = match name {
