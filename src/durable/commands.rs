@@ -2,6 +2,7 @@
 //! JSON and is pinned by a test.
 
 use async_trait::async_trait;
+pub use myelin_protocol::membership_change::Action as MembershipAction;
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId,
 };
@@ -52,20 +53,6 @@ pub struct CreateRoom {
     pub alias: Option<OwnedRoomAliasId>,
     /// Whether the room is in the public directory.
     pub is_public: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MembershipAction {
-    Join,
-    Invite,
-    Knock,
-    Leave,
-    Kick,
-    Ban,
-    Unban,
-    /// A joined member's new profile; nothing happens if the user is not joined.
-    UpdateProfile,
 }
 
 /// A change of somebody's membership.

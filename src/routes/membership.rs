@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::object;
 use super::{Access, Answer, Caller, Incoming, Route, batched, json as answer_json, raw};
+use crate::context::Context;
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
@@ -94,10 +95,10 @@ async fn invite(
     let reads = vec![profiles::select_for_members("", std::slice::from_ref(&target))];
     let (caller, results) = access.authenticate_with(reads).await?;
     caller.must_not_be_guest()?;
-    must_be_local(&caller, &target)?;
+    must_be_local(&caller.context, &target)?;
     let profiles: Vec<MemberProfileRow> = Results::new(results).rows()?;
     let mut content = with_reason(recipient.reason);
-    add_profile(&mut content, &target, &profiles);
+    add_profile(&mut content, target.as_str(), &profiles);
     change(&caller, &request.room_id, MembershipAction::Invite, target, content).await?;
     Ok(invite_user::v3::Response::new())
 }
@@ -193,7 +194,7 @@ impl Own {
             }
         };
         let mut content = self.content;
-        add_profile(&mut content, &caller.user_id, &profiles);
+        add_profile(&mut content, caller.user_id.as_str(), &profiles);
         let target = caller.user_id.clone();
         change(&caller, &room_id, self.action, target, content).await?;
         Ok(room_id)
@@ -205,8 +206,12 @@ fn with_reason(reason: Option<String>) -> Map<String, Value> {
 }
 
 /// Adds the target's display name and avatar, unless the content has its own.
-fn add_profile(content: &mut Map<String, Value>, target: &OwnedUserId, rows: &[MemberProfileRow]) {
-    let Some(profile) = rows.iter().find(|row| row.user_id == *target) else {
+pub(super) fn add_profile(
+    content: &mut Map<String, Value>,
+    target: &str,
+    rows: &[MemberProfileRow],
+) {
+    let Some(profile) = rows.iter().find(|row| row.user_id == target) else {
         return;
     };
     let fields = [("displayname", &profile.displayname), ("avatar_url", &profile.avatar_url)];
@@ -217,8 +222,8 @@ fn add_profile(content: &mut Map<String, Value>, target: &OwnedUserId, rows: &[M
     }
 }
 
-fn must_be_local(caller: &Caller, target: &OwnedUserId) -> Result<(), ApiError> {
-    if target.server_name() == caller.context.server_name() {
+pub(super) fn must_be_local(context: &Context, target: &OwnedUserId) -> Result<(), ApiError> {
+    if target.server_name() == context.server_name() {
         return Ok(());
     }
     Err(ApiError::forbidden("This server does not talk to other servers yet: invite its own users"))
@@ -278,11 +283,11 @@ pub(super) fn membership_command(
         return Err(ApiError::new(ErrorCode::GuestAccessForbidden, "Guest access not allowed"));
     }
     if action == MembershipAction::Invite {
-        must_be_local(caller, &target)?;
+        must_be_local(&caller.context, &target)?;
     }
     if matches!(action, MembershipAction::Join | MembershipAction::Invite | MembershipAction::Knock)
     {
-        add_profile(&mut content, &target, profiles);
+        add_profile(&mut content, target.as_str(), profiles);
     }
     command(caller, action, target, &content)
 }

@@ -4,9 +4,9 @@ use myelin_protocol::create_room::{CreateRoomError, Creator, PlannedEvent, plan_
 use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
 use ruma::api::client::room::create_room;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId, RoomVersionId, UInt, UserId};
-use serde_json::json;
 use serde_json::value::to_raw_value;
 
+use super::membership::{add_profile, must_be_local};
 use super::{Access, Caller, Route, batched};
 use crate::durable::{CreateRoom, NewEvent, RoomCommand, RoomReply};
 use crate::error::{ApiError, ErrorCode};
@@ -34,10 +34,7 @@ async fn create(
         let message = format!("A room can be made with {INVITES_MAX} invitations at most");
         return Err(ApiError::invalid_param(message));
     }
-    if request.invite.iter().any(|user| user.server_name() != server_name) {
-        let message = "This server does not talk to other servers yet: invite its own users";
-        return Err(ApiError::forbidden(message));
-    }
+    request.invite.iter().try_for_each(|user| must_be_local(&access.context, user))?;
     let alias = request.room_alias_name.as_ref().map(|name| format!("#{name}:{server_name}"));
     let aliases: Vec<String> = alias.into_iter().collect();
     let reads = vec![
@@ -171,14 +168,7 @@ pub(super) fn creator(user_id: &UserId, profiles: &[MemberProfileRow]) -> Creato
 }
 
 fn with_profile(mut invite: PlannedEvent, profiles: &[MemberProfileRow]) -> PlannedEvent {
-    if let Some(profile) = profiles.iter().find(|row| row.user_id == invite.state_key) {
-        let fields = [("displayname", &profile.displayname), ("avatar_url", &profile.avatar_url)];
-        for (name, value) in fields {
-            if let Some(value) = value {
-                invite.content.insert(name.to_owned(), json!(value));
-            }
-        }
-    }
+    add_profile(&mut invite.content, &invite.state_key, profiles);
     invite
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use myelin_protocol::auth::check_own_redaction;
-use myelin_protocol::membership_change::{self, Action, Change, Decision};
+use myelin_protocol::membership_change::{self, Change, Decision};
 use myelin_protocol::pdu::Pdu;
 use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
 use ruma::events::{StateEventType, TimelineEventType};
@@ -151,7 +151,7 @@ impl Room {
                         targets.extend(send.event.redacts.as_ref().map(|id| id.as_str()));
                     }
                     RoomCommand::ChangeMembership(change) => {
-                        let (action, target) = (action(change.action), &change.target);
+                        let (action, target) = (change.action, &change.target);
                         let snapshot = &loaded.snapshot;
                         let rooms =
                             membership_change::allowed_rooms_to_check(snapshot, action, target);
@@ -307,7 +307,7 @@ impl Decider<'_> {
             let loaded = self.room.loaded.borrow();
             let loaded = loaded.as_ref().ok_or_else(|| unknown_room(change.action))?;
             let change = Change {
-                action: action(change.action),
+                action: change.action,
                 sender: &change.sender,
                 target: &change.target,
                 content,
@@ -435,19 +435,6 @@ fn timestamp(ms: u64) -> MilliSecondsSinceUnixEpoch {
 
 fn object(json: &str) -> Result<Map<String, Value>, ApiError> {
     serde_json::from_str(json).map_err(|_| ApiError::bad_json("The content must be an object"))
-}
-
-fn action(action: MembershipAction) -> Action {
-    match action {
-        MembershipAction::Join => Action::Join,
-        MembershipAction::Invite => Action::Invite,
-        MembershipAction::Knock => Action::Knock,
-        MembershipAction::Leave => Action::Leave,
-        MembershipAction::Kick => Action::Kick,
-        MembershipAction::Ban => Action::Ban,
-        MembershipAction::Unban => Action::Unban,
-        MembershipAction::UpdateProfile => Action::UpdateProfile,
-    }
 }
 
 fn no_such_room() -> ApiError {

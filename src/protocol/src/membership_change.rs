@@ -6,6 +6,7 @@ use ruma::events::StateEventType;
 use ruma::events::room::member::MembershipState;
 use ruma::room::JoinRuleKind;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::pdu::Pdu;
@@ -13,7 +14,8 @@ use crate::room_snapshot::RoomSnapshot;
 use crate::room_state::{JoinRule, guests_can_join, membership};
 
 /// What somebody wants to happen to a membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     Join,
     Invite,
@@ -22,6 +24,7 @@ pub enum Action {
     Kick,
     Ban,
     Unban,
+    /// A joined member's new profile; nothing happens if the user is not joined.
     UpdateProfile,
 }
 
