@@ -1546,6 +1546,16 @@ CREATE TABLE IF NOT EXISTS myelin_server_secrets (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS myelin_sliding_sync_connections (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    conn_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    settled_request TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (user_id, device_id, conn_id, position)
+) WITHOUT ROWID;
+
 -- Rows that a server starts with
 
 INSERT OR IGNORE INTO schema_version (Lock, version, upgraded)

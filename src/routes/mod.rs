@@ -12,6 +12,7 @@ mod events;
 mod filters;
 mod initial_sync;
 mod login;
+mod long_poll;
 mod membership;
 mod meta;
 mod notifications;

@@ -1,8 +1,8 @@
 //! What is new. Client-Server API, "Syncing".
 //!
-//! A request that finds nothing waits: it registers with a notifier FIRST and looks AFTER, so that
-//! nothing falls between. While it waits, nothing is read.
+//! A request that finds nothing waits, as `long_poll` says.
 
+use async_trait::async_trait;
 use http::Method;
 use myelin_protocol::sync_token::StreamToken;
 use ruma::api::client::filter::FilterDefinition;
@@ -10,7 +10,8 @@ use ruma::api::client::sync::sync_events::v3;
 use ruma::presence::PresenceState;
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
-use crate::durable::{Announcement, Waited};
+use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
+use crate::durable::Announcement;
 use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sync::answer::SyncAnswer;
@@ -20,9 +21,6 @@ use crate::storage::database::{Results, Statement};
 use crate::storage::presence::{self, ObserverRow, PresenceRow};
 use crate::storage::typing;
 use crate::storage::user_filters::{self, FilterRow};
-
-/// No request waits longer: proxies give up on a silent connection.
-const TIMEOUT_MAX_MS: u64 = 300_000;
 
 /// Somebody who syncs is noted as there so often.
 const SEEN_EVERY_MS: u64 = 60_000;
@@ -151,54 +149,14 @@ impl Waiting {
 
     async fn run(mut self, changes: Changes, started_ms: u64) -> Result<SyncAnswer, ApiError> {
         let deadline_ms = started_ms + self.timeout_ms;
-        let (mut changes, mut answer) = self.check(changes).await?;
+        let (changes, answer) = self.check(changes).await?;
         let is_impatient = self.since.is_none() || self.full_state || self.timeout_ms == 0;
         if is_impatient || !answer.is_empty() {
             return Ok(answer);
         }
-        let context = self.caller.context.clone();
-        let mut waiter = context.register_waiter(&self.reader.user_id, None).await?;
-        let mut waited = Waited::Woken;
-        loop {
-            (changes, answer) = self.look(changes.typing_expires_ts).await?;
-            let now_ms = context.now_ms();
-            if !answer.is_empty() || waited == Waited::Closed || now_ms >= deadline_ms {
-                return Ok(answer);
-            }
-            let until_ms = changes.typing_expires_ts.map_or(deadline_ms, |ts| ts.min(deadline_ms));
-            waited = waiter.wait(until_ms.saturating_sub(now_ms).max(1)).await;
-            if waited == Waited::TimedOut && until_ms == deadline_ms {
-                // The client asks again at once, and that request looks.
-                return Ok(answer);
-            }
-        }
-    }
-
-    /// Looks again. Who stops typing by themselves at `typing_expires_ts` is told of here.
-    async fn look(
-        &mut self,
-        typing_expires_ts: Option<u64>,
-    ) -> Result<(Changes, SyncAnswer), ApiError> {
-        let context = self.caller.context.clone();
-        let now_ms = context.now_ms();
-        let look = Look {
-            user_id: &self.reader.user_id,
-            since: self.since.as_ref(),
-            all_rooms: false,
-            presence: context.config.presence,
-            now_ms,
-        };
-        let mut batch = Vec::new();
-        if typing_expires_ts.is_some_and(|ts| ts <= now_ms) {
-            batch.extend(typing::expire(now_ms));
-        }
-        let expiring = batch.len();
-        batch.extend(changes::statements(&look));
-        let mut results = Results::new(context.batch(batch).await?);
-        results.skip(expiring);
-        let changes = changes::read(&look, &mut results)?;
-        self.reader.ignored.clone_from(&changes.ignored);
-        self.check(changes).await
+        let (context, user_id) = (self.caller.context.clone(), self.reader.user_id.clone());
+        let due_ms = changes.typing_expires_ts;
+        wait_for_news(&context, &user_id, deadline_ms, due_ms, &mut self).await
     }
 
     /// Answers what a look has found. Where that is nothing the client wants, the next look goes
@@ -224,6 +182,37 @@ impl Waiting {
         }
         changes.typing_expires_ts = typing_expires_ts;
         Ok((changes, answer))
+    }
+}
+
+#[async_trait(?Send)]
+impl Looks for Waiting {
+    type Answer = SyncAnswer;
+
+    /// Who stops typing by themselves by now is told of here.
+    async fn look(&mut self, due_ms: Option<u64>) -> Result<Found<SyncAnswer>, ApiError> {
+        let context = self.caller.context.clone();
+        let now_ms = context.now_ms();
+        let look = Look {
+            user_id: &self.reader.user_id,
+            since: self.since.as_ref(),
+            all_rooms: false,
+            presence: context.config.presence,
+            now_ms,
+        };
+        let mut batch = Vec::new();
+        if due_ms.is_some_and(|ts| ts <= now_ms) {
+            batch.extend(typing::expire(now_ms));
+        }
+        let expiring = batch.len();
+        batch.extend(changes::statements(&look));
+        let mut results = Results::new(context.batch(batch).await?);
+        results.skip(expiring);
+        let changes = changes::read(&look, &mut results)?;
+        self.reader.ignored.clone_from(&changes.ignored);
+        let (changes, answer) = self.check(changes).await?;
+        let is_news = !answer.is_empty();
+        Ok(Found { answer, is_news, due_ms: changes.typing_expires_ts })
     }
 }
 

@@ -14,10 +14,22 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 1;
+pub const REVISION: i64 = 2;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
-pub const DELTAS: &[Delta] = &[];
+pub const DELTAS: &[Delta] = &[Delta {
+    revision: 2,
+    name: "sliding_sync_connections",
+    steps: &[Step::Once(&["CREATE TABLE IF NOT EXISTS myelin_sliding_sync_connections (
+             user_id TEXT NOT NULL,
+             device_id TEXT NOT NULL,
+             conn_id TEXT NOT NULL,
+             position INTEGER NOT NULL,
+             settled_request TEXT,
+             state TEXT NOT NULL,
+             PRIMARY KEY (user_id, device_id, conn_id, position)
+         ) WITHOUT ROWID"])],
+}];
 
 /// Reads the marks: one column, `file`.
 pub const APPLIED_SQL: &str =
