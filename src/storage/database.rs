@@ -2,6 +2,9 @@
 //!
 //! Behind `Database` is D1 in the Worker and SQLite in native tests. Both hand rows over as JSON
 //! text (an array of objects), which serde turns into typed rows.
+//!
+//! A bound limit is written `LIMIT ?1 + 0`: SQLite would plan with the value of `LIMIT ?1`, and so
+//! compile the statement anew each time that it is run.
 
 use std::borrow::Cow;
 

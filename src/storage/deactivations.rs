@@ -55,7 +55,7 @@ pub fn erase(user_id: &UserId) -> Vec<Statement> {
 
 /// Reads some [`PendingRow`]s.
 pub fn select_pending(users_max: u32) -> Statement {
-    Statement::new("SELECT DISTINCT user_id FROM users_pending_deactivation LIMIT ?1")
+    Statement::new("SELECT DISTINCT user_id FROM users_pending_deactivation LIMIT ?1 + 0")
         .bind(users_max)
 }
 

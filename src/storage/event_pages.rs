@@ -88,7 +88,7 @@ fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
     push_filter(selection, query.filter);
     let limit = selection.bind(query.limit);
     selection.push(&format!(
-        " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit}"
+        " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit} + 0"
     ));
 }
 
@@ -196,7 +196,7 @@ pub fn around(
         push_filter(&mut selection, filter);
         let limit = selection.bind(limit);
         selection.push(&format!(
-            " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit})"
+            " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit} + 0)"
         ));
     }
     selection
@@ -240,7 +240,7 @@ fn push_window(selection: &mut Selection, order: &str, limit: u32, filter: &Room
     );
     push_filter(selection, filter);
     let limit = selection.bind(limit);
-    selection.push(&format!(" ORDER BY e.stream_ordering {order} LIMIT {limit}"));
+    selection.push(&format!(" ORDER BY e.stream_ordering {order} LIMIT {limit} + 0"));
 }
 
 /// The event of a room that is nearest to a time, looking in one direction.

@@ -59,7 +59,7 @@ pub fn select_notifications(
          WHERE a.user_id = coalesce((SELECT user_id FROM access_tokens WHERE token = ?1), ?1)
              AND a.notif = 1 AND (?2 IS NULL OR a.stream_ordering < ?2)
              AND (a.highlight = 1 OR NOT ?3)
-         ORDER BY a.stream_ordering DESC LIMIT ?4",
+         ORDER BY a.stream_ordering DESC LIMIT ?4 + 0",
     )
     .bind(user_or_token)
     .bind(before)

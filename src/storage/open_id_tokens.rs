@@ -19,7 +19,7 @@ pub fn insert(token: &str, user_id: &UserId, now_ms: u64, valid_until_ms: u64) -
     [
         Statement::new(
             "DELETE FROM open_id_tokens
-             WHERE rowid IN (SELECT rowid FROM open_id_tokens ORDER BY rowid LIMIT ?2)
+             WHERE rowid IN (SELECT rowid FROM open_id_tokens ORDER BY rowid LIMIT ?2 + 0)
                  AND ts_valid_until_ms < ?1",
         )
         .bind(now_ms)

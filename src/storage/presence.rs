@@ -63,7 +63,7 @@ pub fn select_observers(user_id: &UserId) -> Statement {
         "SELECT DISTINCT other.user_id FROM local_current_membership own
          JOIN local_current_membership other
              ON other.room_id = own.room_id AND other.membership = 'join'
-         WHERE own.user_id = ?1 AND own.membership = 'join' LIMIT ?2",
+         WHERE own.user_id = ?1 AND own.membership = 'join' LIMIT ?2 + 0",
     )
     .bind(user_id.as_str())
     .bind(OBSERVERS_MAX)
@@ -77,7 +77,7 @@ pub fn select_in_room(room_id: &RoomId) -> Statement {
              coalesce(p.currently_active, 0) AS currently_active
          FROM current_state_events c LEFT JOIN presence_stream p ON p.user_id = c.state_key
          WHERE c.room_id = ?1 AND c.type = 'm.room.member' AND c.membership = 'join'
-         ORDER BY p.stream_id DESC LIMIT ?2",
+         ORDER BY p.stream_id DESC LIMIT ?2 + 0",
     )
     .bind(room_id.as_str())
     .bind(PRESENCES_MAX)
@@ -89,7 +89,7 @@ pub fn updated_in_room_since(room_id: &RoomId, from: i64, to: i64) -> Statement 
         "SELECT {COLUMNS} FROM presence_stream p INDEXED BY presence_stream_id
          CROSS JOIN current_state_events c ON c.room_id = ?1 AND c.type = 'm.room.member'
              AND c.state_key = p.user_id AND c.membership = 'join'
-         WHERE p.stream_id > ?2 AND p.stream_id <= ?3 ORDER BY p.stream_id DESC LIMIT ?4"
+         WHERE p.stream_id > ?2 AND p.stream_id <= ?3 ORDER BY p.stream_id DESC LIMIT ?4 + 0"
     ))
     .bind(room_id.as_str())
     .bind(from)
@@ -107,7 +107,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
                  AND c.type = 'm.room.member' AND c.state_key = p.user_id
                  AND c.membership = 'join'
              WHERE o.user_id = ?1 AND o.membership = 'join'))
-         ORDER BY p.stream_id DESC LIMIT ?4"
+         ORDER BY p.stream_id DESC LIMIT ?4 + 0"
     ))
     .bind(user_id.as_str())
     .bind(from)
@@ -139,7 +139,7 @@ pub fn of_newcomers(
              LEFT JOIN room_memberships b ON b.event_id = d.prev_event_id
              WHERE coalesce(b.membership, '') <> 'join'
          ) picked LEFT JOIN presence_stream p ON p.user_id = picked.user_id
-         WHERE picked.user_id <> ?1 LIMIT ?4",
+         WHERE picked.user_id <> ?1 LIMIT ?4 + 0",
     )
     .bind(user_id.as_str())
     .bind_json(&room_ids)

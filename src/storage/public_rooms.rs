@@ -79,7 +79,7 @@ pub fn select(query: &ListQuery) -> Statement {
         "SELECT r.room_id, c.joined_members, s.name, s.topic, s.canonical_alias, s.avatar,
                 s.join_rules, s.history_visibility, s.guest_access, s.room_type
          {LISTED}{conditions}
-         ORDER BY c.joined_members {order}, r.room_id {order} LIMIT ?1"
+         ORDER BY c.joined_members {order}, r.room_id {order} LIMIT ?1 + 0"
     )
     .into();
     statement

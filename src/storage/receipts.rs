@@ -55,7 +55,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
              ON m.user_id = ?1 AND m.room_id = r.room_id AND m.membership = 'join'
          WHERE r.stream_id > ?2 AND r.stream_id <= ?3
              AND (r.receipt_type <> 'm.read.private' OR r.user_id = ?1)
-         ORDER BY r.stream_id DESC LIMIT ?4",
+         ORDER BY r.stream_id DESC LIMIT ?4 + 0",
     )
     .bind(user_id.as_str())
     .bind(from)
@@ -70,7 +70,7 @@ pub fn updated_in_room_since(room_id: &RoomId, from: i64, to: i64) -> Statement 
          FROM receipts_linearized INDEXED BY receipts_linearized_id
          WHERE stream_id > ?2 AND stream_id <= ?3 AND room_id = ?1
              AND receipt_type <> 'm.read.private'
-         ORDER BY stream_id DESC LIMIT ?4",
+         ORDER BY stream_id DESC LIMIT ?4 + 0",
     )
     .bind(room_id.as_str())
     .bind(from)
@@ -84,7 +84,7 @@ pub fn in_rooms(user_id: &UserId, room_ids: &[OwnedRoomId], to: i64) -> Statemen
         "SELECT r.room_id, r.receipt_type, r.user_id, r.event_id, r.thread_id, r.data
          FROM json_each(?2) j CROSS JOIN receipts_linearized r ON r.room_id = j.value
          WHERE r.stream_id <= ?3 AND (r.receipt_type <> 'm.read.private' OR r.user_id = ?1)
-         LIMIT ?4",
+         LIMIT ?4 + 0",
     )
     .bind(user_id.as_str())
     .bind_json(&room_ids)

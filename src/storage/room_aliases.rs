@@ -48,7 +48,7 @@ pub fn select_servers(alias: &RoomAliasId) -> Statement {
          FROM room_aliases a
          CROSS JOIN current_state_events c ON c.room_id = a.room_id
          WHERE a.room_alias = ?1 AND c.type = 'm.room.member' AND c.membership = 'join'
-         LIMIT ?2",
+         LIMIT ?2 + 0",
     )
     .bind(alias.as_str())
     .bind(SERVERS_MAX)

@@ -87,7 +87,7 @@ pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
              JOIN events e ON e.event_id = x.event_id
              JOIN event_json j ON j.event_id = x.event_id
              LEFT JOIN event_to_state_groups g ON g.event_id = x.event_id
-             WHERE x.room_id = ?1 ORDER BY e.depth DESC LIMIT ?2",
+             WHERE x.room_id = ?1 ORDER BY e.depth DESC LIMIT ?2 + 0",
         )
         .bind(room_id)
         .bind(EXTREMITIES_MAX),

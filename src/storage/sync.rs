@@ -165,7 +165,7 @@ pub fn state_changes(
     selection.push(&format!(
         ")), w.value ->> '$.upto') ELSE w.value ->> '$.after' END
          WHERE w.value ->> '$.until_now' OR d.stream_id <= w.value ->> '$.upto'
-         ORDER BY d.stream_id LIMIT {rows_max}"
+         ORDER BY d.stream_id LIMIT {rows_max} + 0"
     ));
     selection.into_statement()
 }
@@ -254,7 +254,7 @@ pub fn heroes(room_ids: &[OwnedRoomId], user_id: &UserId) -> Selection {
             SELECT c.event_id FROM current_state_events c
             WHERE c.room_id = w.value AND c.type = 'm.room.member' AND c.state_key <> {user_id}
             ORDER BY c.membership NOT IN ('join', 'invite'), c.event_stream_ordering
-            LIMIT {heroes_max})"
+            LIMIT {heroes_max} + 0)"
     ));
     selection
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use myelin::storage::database::{DatabaseError, QueryResult, Statement, Value};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, StatementStatus, ToSql};
 use serde_json::{Map, json};
 
 /// D1 refuses a statement with more parameters.
@@ -97,6 +97,10 @@ fn run(connection: &Connection, statement: &Statement) -> Result<QueryResult, Da
         objects.push(columns.iter().enumerate().map(field).collect::<Map<_, _>>());
     }
     drop(rows);
+    // A bound value that the planner has looked at makes every run a compilation.
+    let compiled_anew = prepared.get_status(StatementStatus::RePrepare);
+    let is_compiled_once = compiled_anew == 0 || statement.sql.starts_with("CREATE");
+    assert!(is_compiled_once, "compiled for its values: {}", statement.sql);
     Ok(QueryResult {
         rows_read: objects.len() as u64,
         rows_written: connection.total_changes() - changes_before,
