@@ -1541,6 +1541,23 @@ CREATE TABLE IF NOT EXISTS myelin_to_device_txns (
     PRIMARY KEY (user_id, device_id, txn_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS myelin_user_directory_words (
+    user_id TEXT NOT NULL,
+    word TEXT NOT NULL,
+    PRIMARY KEY (user_id, word)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS myelin_user_directory_words_word
+    ON myelin_user_directory_words (word);
+
+CREATE TABLE IF NOT EXISTS myelin_presence_devices (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    last_active_ts INTEGER NOT NULL,
+    last_sync_ts INTEGER NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS myelin_server_secrets (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL

@@ -31,6 +31,8 @@ pub struct Config {
     pub rate_limits: bool,
     pub sync_notifiers: u32,
     pub presence: bool,
+    /// Whether people find those whom they have never met.
+    pub user_directory_search_all_users: bool,
     /// Every answer carries `Server-Timing`.
     pub development: bool,
     /// Added to each D1 call and hop, to see the shape of production on a laptop.
@@ -79,6 +81,7 @@ impl Config {
             rate_limits: on("RATE_LIMITS", true),
             sync_notifiers: parse("SYNC_NOTIFIERS", text("SYNC_NOTIFIERS").as_deref(), "4")?,
             presence: on("PRESENCE", true),
+            user_directory_search_all_users: on("USER_DIRECTORY_SEARCH_ALL_USERS", false),
             development: on("DEVELOPMENT", false),
             latency_ms: parse("LATENCY_MS", text("LATENCY_MS").as_deref(), "0")?,
             signing_key: text("SIGNING_KEY"),

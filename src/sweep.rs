@@ -1,8 +1,8 @@
 //! What is done from time to time rather than in answer to a request: repairs what was
 //! interrupted, removes what has expired. Each part can fail without the others.
 
-use crate::accounts::deactivation;
 use crate::accounts::user_interactive::SESSION_LIFETIME_MS;
+use crate::accounts::{deactivation, user_directory};
 use crate::context::Context;
 use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
@@ -31,6 +31,7 @@ pub async fn run(context: &Context) {
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", end_presence(context).await);
+    report("following the log with the user directory", user_directory::follow(context).await);
     // It walks through tables, so it is done in the first sweep of a day only.
     if context.now_ms() % DAY_MS < INTERVAL_MS {
         report("removing what has expired", remove_expired(context).await);

@@ -19,6 +19,7 @@ use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
 use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
+use myelin::storage::user_directory::{self, Entry, Lookup, RoomUser};
 use myelin::storage::user_external_ids;
 use myelin::storage::users;
 use myelin_protocol::sync_token::RoomStreamToken;
@@ -200,6 +201,40 @@ fn the_directory_is_read_by_index() {
     let delete = room_aliases::delete(&alias);
     for statement in statements.into_iter().chain(delete) {
         assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+}
+
+#[test]
+fn the_user_directory_is_searched_and_followed_by_index() {
+    let (room_id, user_id) = (owned_room_id!("!a:b"), owned_user_id!("@a:b"));
+    let connection = database();
+    let member = RoomUser { room_id: room_id.clone(), user_id: user_id.clone() };
+    let entry = Entry { user_id, display_name: None, avatar_url: None, words: Vec::new() };
+    let mut statements = vec![
+        user_directory::search(&Lookup { user_or_token: "@a:b", key: "a", all_users: false }),
+        user_directory::select_pending(),
+        user_directory::select_unindexed(),
+        user_directory::follow(std::slice::from_ref(&room_id), 1),
+        user_directory::bound_position(),
+    ];
+    let members = std::slice::from_ref(&member);
+    statements.extend(user_directory::update_members(members));
+    statements.extend(user_directory::remove_strangers(members));
+    statements.extend(user_directory::update_rooms(std::slice::from_ref(&room_id)));
+    statements.extend(user_directory::write(&[entry]));
+    statements.extend(user_directory::remove(&member.user_id));
+    for statement in statements {
+        let mut steps = walks(&connection, &statement);
+        // One row; and what follows it in the log.
+        steps.retain(|step| step != "SCAN p" && step != "SCAN user_directory_stream_pos");
+        let is_by_index = |step: &String| step.starts_with("SEARCH") || !step.contains("SCAN");
+        let is_list = |step: &String| step.contains("VIRTUAL TABLE") || step.contains("(subquery");
+        let walked: Vec<_> = steps.iter().filter(|s| !is_by_index(s) && !is_list(s)).collect();
+        assert!(
+            walked.iter().all(|step| step.starts_with("SCAN t")),
+            "{walked:?} {}",
+            statement.sql
+        );
     }
 }
 

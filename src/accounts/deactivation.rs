@@ -12,6 +12,7 @@ use crate::storage::access_tokens;
 use crate::storage::deactivations::{self, PendingRow};
 use crate::storage::devices::{self, Selection};
 use crate::storage::local_memberships::{self, MembershipRow};
+use crate::storage::user_directory;
 
 /// Users whose rooms one sweep goes through.
 const USERS_MAX: u32 = 10;
@@ -25,6 +26,7 @@ pub async fn deactivate(context: &Context, user_id: &UserId, erase: bool) -> Res
     let mut statements = devices::delete(user_id, Selection::AllBut(None), now_ms);
     statements.extend(access_tokens::delete_all_but(user_id, None));
     statements.extend(deactivations::deactivate(user_id));
+    statements.extend(user_directory::remove(user_id));
     if erase {
         statements.extend(deactivations::erase(user_id));
     }

@@ -10,5 +10,6 @@ pub mod session;
 pub mod shared_secret;
 pub mod single_sign_on;
 pub mod terms;
+pub mod user_directory;
 pub mod user_interactive;
 pub mod wanted_user;

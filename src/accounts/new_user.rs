@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::session::{self, SessionRequest};
+use super::user_directory;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::storage;
 use crate::storage::access_tokens;
 use crate::storage::database::{DatabaseError, Statement};
 use crate::storage::devices::{self, Selection};
@@ -78,6 +80,12 @@ pub async fn create(
 ) -> Result<Map<String, Value>, ApiError> {
     let mut statements = also;
     statements.extend(users::write(user, context.now_ms()));
+    let name = user.display_name.as_deref();
+    let entry = user_directory::entry(context.server_name(), &user.user_id, name, None);
+    // A guest who becomes a user keeps the profile that is there.
+    if !user.is_upgrade {
+        statements.extend(storage::user_directory::write(&[entry]));
+    }
     if user.is_upgrade {
         // What the guest was logged in with ends with the guest.
         let devices = devices::delete(&user.user_id, Selection::AllBut(None), context.now_ms());

@@ -40,6 +40,7 @@ mod tags;
 mod third_party;
 mod threepids;
 mod typing;
+mod user_directory;
 mod user_interactive;
 mod voip;
 
@@ -78,6 +79,7 @@ pub fn table() -> Vec<Route> {
         third_party::routes(),
         threepids::routes(),
         typing::routes(),
+        user_directory::routes(),
         voip::routes(),
         room_state::routes(),
         room_members::routes(),

@@ -8,9 +8,11 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use crate::accounts::user_directory;
 use crate::context::Context;
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};
 use crate::error::{ApiError, ErrorCode};
+use crate::storage;
 use crate::storage::database::{Results, Statement};
 use crate::storage::local_memberships::{self, MembershipRow};
 use crate::storage::profiles::{self, ProfileRow};
@@ -77,32 +79,50 @@ async fn set_field(access: Access, incoming: Incoming) -> Result<Answer, ApiErro
     let mut body: Map<String, Value> = super::endpoint::object(incoming.json()?)?;
     let value = body.remove(name);
     let value = value.ok_or_else(|| ApiError::missing_param(format!("There is no {name:?}")))?;
-    must_fit(profile, name, &value)?;
-    let write = match name {
-        "displayname" => {
-            let text = text(name, &value, profiles::DISPLAYNAME_CHARACTERS_MAX)?.trim();
-            profiles::set_displayname(&user_id, Some(text).filter(|text| !text.is_empty()))
-        }
-        "avatar_url" => {
-            let text = text(name, &value, profiles::AVATAR_URL_CHARACTERS_MAX)?;
-            profiles::set_avatar_url(&user_id, Some(text).filter(|text| !text.is_empty()))
-        }
-        _ => profiles::set_field(&user_id, name, &value.to_string()),
+    must_fit(&profile, name, &value)?;
+    let text = match name {
+        "displayname" => text(name, &value, profiles::DISPLAYNAME_CHARACTERS_MAX)?.trim(),
+        "avatar_url" => text(name, &value, profiles::AVATAR_URL_CHARACTERS_MAX)?,
+        _ => "",
     };
-    write_and_propagate(caller, user_id, name, write).await
+    let text = Some(text).filter(|text| !text.is_empty());
+    let writes = match is_propagated(name) {
+        true => set_text(&caller, &user_id, profile, name, text),
+        false => vec![profiles::set_field(&user_id, name, &value.to_string())],
+    };
+    write_and_propagate(caller, user_id, name, writes).await
 }
 
 /// `DELETE /_matrix/client/v3/profile/{userId}/{keyName}`
 async fn remove_field(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let user_id: OwnedUserId = incoming.id(0)?;
-    let (caller, _) = authorise(access, &incoming, &user_id).await?;
+    let (caller, profile) = authorise(access, &incoming, &user_id).await?;
     let name = field_name(&incoming)?;
-    let write = match name {
-        "displayname" => profiles::set_displayname(&user_id, None),
-        "avatar_url" => profiles::set_avatar_url(&user_id, None),
-        _ => profiles::remove_field(&user_id, name),
+    let writes = match is_propagated(name) {
+        true => set_text(&caller, &user_id, profile, name, None),
+        false => vec![profiles::remove_field(&user_id, name)],
     };
-    write_and_propagate(caller, user_id, name, write).await
+    write_and_propagate(caller, user_id, name, writes).await
+}
+
+/// Sets the display name or the avatar, in the user directory too.
+fn set_text(
+    caller: &Caller,
+    user_id: &UserId,
+    profile: ProfileRow,
+    name: &str,
+    text: Option<&str>,
+) -> Vec<Statement> {
+    let (displayname, avatar_url) = (profile.displayname.as_deref(), profile.avatar_url.as_deref());
+    let (write, displayname, avatar_url) = match name {
+        "displayname" => (profiles::set_displayname(user_id, text), text, avatar_url),
+        _ => (profiles::set_avatar_url(user_id, text), displayname, text),
+    };
+    let server_name = caller.context.server_name();
+    let entry = user_directory::entry(server_name, user_id, displayname, avatar_url);
+    let mut writes = vec![write];
+    writes.extend(storage::user_directory::write(&[entry]));
+    writes
 }
 
 async fn read(context: &Context, user_id: &UserId) -> Result<ProfileRow, ApiError> {
@@ -177,8 +197,8 @@ fn text<'a>(name: &str, value: &'a Value, characters_max: usize) -> Result<&'a s
     Ok(text)
 }
 
-fn must_fit(profile: ProfileRow, name: &str, value: &Value) -> Result<(), ApiError> {
-    let mut fields = all_fields(profile);
+fn must_fit(profile: &ProfileRow, name: &str, value: &Value) -> Result<(), ApiError> {
+    let mut fields = all_fields(profile.clone());
     fields.insert(name.to_owned(), value.clone());
     if Value::Object(fields).to_string().len() <= PROFILE_BYTES_MAX {
         return Ok(());
@@ -191,15 +211,15 @@ async fn write_and_propagate(
     caller: Caller,
     user_id: OwnedUserId,
     name: &str,
-    write: Statement,
+    writes: Vec<Statement>,
 ) -> Result<Answer, ApiError> {
-    let mut batch = vec![write];
+    let (written, mut batch) = (writes.len(), writes);
     if is_propagated(name) {
         batch.push(profiles::select(&user_id));
         batch.push(local_memberships::select_joined(&user_id));
     }
     let mut results = Results::new(caller.context.batch(batch).await?);
-    results.skip(1);
+    results.skip(written);
     let profile: Option<ProfileRow> = results.first()?;
     if let Some(profile) = profile {
         let rooms = results.rows::<MembershipRow>()?.into_iter().map(|row| row.room_id).collect();

@@ -26,7 +26,6 @@ pub fn deactivate(user_id: &UserId) -> Vec<Statement> {
             "DELETE FROM user_threepids WHERE user_id = ?1",
             "DELETE FROM user_threepid_id_server WHERE user_id = ?1",
             "DELETE FROM pushers WHERE user_name = ?1",
-            "DELETE FROM user_directory WHERE user_id = ?1",
             "DELETE FROM account_validity WHERE user_id = ?1",
             "DELETE FROM account_data WHERE user_id = ?1",
             "DELETE FROM room_account_data WHERE user_id = ?1",

@@ -37,6 +37,7 @@ pub mod stream_positions;
 pub mod sync;
 pub mod typing;
 pub mod ui_auth_sessions;
+pub mod user_directory;
 pub mod user_external_ids;
 pub mod user_filters;
 pub mod user_ips;

@@ -14,13 +14,14 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 2;
+pub const REVISION: i64 = 3;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
-pub const DELTAS: &[Delta] = &[Delta {
-    revision: 2,
-    name: "sliding_sync_connections",
-    steps: &[Step::Once(&["CREATE TABLE IF NOT EXISTS myelin_sliding_sync_connections (
+pub const DELTAS: &[Delta] = &[
+    Delta {
+        revision: 2,
+        name: "sliding_sync_connections",
+        steps: &[Step::Once(&["CREATE TABLE IF NOT EXISTS myelin_sliding_sync_connections (
              user_id TEXT NOT NULL,
              device_id TEXT NOT NULL,
              conn_id TEXT NOT NULL,
@@ -29,7 +30,24 @@ pub const DELTAS: &[Delta] = &[Delta {
              state TEXT NOT NULL,
              PRIMARY KEY (user_id, device_id, conn_id, position)
          ) WITHOUT ROWID"])],
-}];
+    },
+    Delta {
+        revision: 3,
+        name: "user_directory_and_presence",
+        steps: &[Step::Once(&[
+            "CREATE TABLE IF NOT EXISTS myelin_user_directory_words (
+             user_id TEXT NOT NULL, word TEXT NOT NULL, PRIMARY KEY (user_id, word)
+         ) WITHOUT ROWID",
+            "CREATE INDEX IF NOT EXISTS myelin_user_directory_words_word
+             ON myelin_user_directory_words (word)",
+            "CREATE TABLE IF NOT EXISTS myelin_presence_devices (
+             user_id TEXT NOT NULL, device_id TEXT NOT NULL, state TEXT NOT NULL,
+             last_active_ts INTEGER NOT NULL, last_sync_ts INTEGER NOT NULL,
+             PRIMARY KEY (user_id, device_id)
+         ) WITHOUT ROWID",
+        ])],
+    },
+];
 
 /// Reads the marks: one column, `file`.
 pub const APPLIED_SQL: &str =

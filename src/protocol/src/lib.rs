@@ -24,6 +24,7 @@
 //! | `token` | access and refresh tokens |
 //! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
 //! | `user_name` | names of accounts |
+//! | `user_search` | how people are found by their names |
 //! | `visibility` | which events a user may see |
 
 pub mod auth;
@@ -50,6 +51,7 @@ pub mod sync_token;
 pub mod token;
 pub mod user_interactive;
 pub mod user_name;
+pub mod user_search;
 pub mod visibility;
 
 #[cfg(test)]
