@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use http::Method;
+use myelin_protocol::sync::Wanted;
 use myelin_protocol::sync_token::StreamToken;
 use ruma::api::client::filter::FilterDefinition;
 use ruma::api::client::sync::sync_events::v3;
@@ -14,9 +15,9 @@ use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
 use crate::durable::Announcement;
 use crate::error::ApiError;
 use crate::serving::Reader;
+use crate::serving::sync::Sync;
 use crate::serving::sync::answer::SyncAnswer;
 use crate::serving::sync::changes::{self, Changes, Look};
-use crate::serving::sync::{Sync, Wanted};
 use crate::storage::database::{Results, Statement};
 use crate::storage::presence::{self, ObserverRow, PresenceRow};
 use crate::storage::typing;

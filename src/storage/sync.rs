@@ -4,6 +4,7 @@
 //! Invariant: what has not moved costs no row, however many rooms there are; everything is asked
 //! for all rooms at once. Windows are those of [`super::event_pages::StreamWindow`].
 
+use myelin_protocol::sync::{Membership, StateChange};
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -20,15 +21,7 @@ const NEAR_MAX: i64 = 200;
 /// Others whom a nameless room is named after.
 const HEROES_MAX: i64 = 5;
 
-/// A room that the user is joined to, in which something has happened.
-#[derive(Clone, Debug, Deserialize)]
-pub struct MovedRoomRow {
-    pub room_id: OwnedRoomId,
-    /// Of the user's present membership event.
-    pub member_stream_ordering: i64,
-}
-
-/// Reads a [`MovedRoomRow`] for each joined room with an event after `since`.
+/// Reads a `JoinedRoom` for each joined room with an event after `since`.
 pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
     let position = current(StreamName::Events);
     // The condition stands in a table of its own, so that it is tried before the rooms are.
@@ -50,19 +43,7 @@ pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
     .bind(since.saturating_add(NEAR_MAX))
 }
 
-/// A change of the user's membership in a room.
-#[derive(Clone, Debug, Deserialize)]
-pub struct MembershipChangeRow {
-    pub room_id: OwnedRoomId,
-    pub event_id: OwnedEventId,
-    pub sender: OwnedUserId,
-    pub membership: String,
-    pub stream_ordering: i64,
-    /// The user's membership at `since`.
-    pub membership_before: Option<String>,
-}
-
-/// Reads the [`MembershipChangeRow`]s after `since`, in no order: sorting nothing is a row read.
+/// Reads the `MembershipChange`s after `since`, in no order: sorting nothing is a row read.
 pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
     Statement::new(
         "SELECT r.room_id, r.event_id, r.sender, r.membership,
@@ -92,6 +73,20 @@ pub struct MembershipRow {
     pub joined_stream_ordering: Option<i64>,
 }
 
+impl From<MembershipRow> for Membership {
+    fn from(row: MembershipRow) -> Self {
+        Self {
+            room_id: row.room_id,
+            event_id: row.event_id,
+            sender: row.sender,
+            membership: row.membership,
+            stream_ordering: row.stream_ordering,
+            forgotten: row.forgotten,
+            joined_stream_ordering: row.joined_stream_ordering,
+        }
+    }
+}
+
 /// Reads a [`MembershipRow`] for each room that the user has ever been concerned with.
 pub fn memberships(user_id: &UserId) -> Statement {
     Statement::new(
@@ -108,7 +103,7 @@ pub fn memberships(user_id: &UserId) -> Statement {
     .bind(user_id.as_str())
 }
 
-/// Reads those of these rooms that the user is joined to, as [`MovedRoomRow`]s.
+/// Reads those of these rooms that the user is joined to, as `JoinedRoom`s.
 pub fn joined_of(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
     Statement::new(
         "SELECT m.room_id, m.event_stream_ordering AS member_stream_ordering
@@ -129,6 +124,17 @@ pub struct StateChangeRow {
     pub state_key: String,
     pub event_id: Option<OwnedEventId>,
     pub prev_event_id: Option<OwnedEventId>,
+}
+
+impl From<StateChangeRow> for StateChange {
+    fn from(row: StateChangeRow) -> Self {
+        Self {
+            stream_id: row.stream_id,
+            key: (row.event_type, row.state_key),
+            event_id: row.event_id,
+            prev_event_id: row.prev_event_id,
+        }
+    }
 }
 
 /// A window with the place from which changes of the state matter.

@@ -20,6 +20,7 @@
 //! | `login_identifier` | whom a login names |
 //! | `password` | passwords in the form that is hashed |
 //! | `push_rules` | the push rules that everyone starts with |
+//! | `sync` | what a sync tells of rooms: which events, which state |
 //! | `sync_token` | positions that clients keep |
 //! | `token` | access and refresh tokens |
 //! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
@@ -47,6 +48,7 @@ pub mod room_upgrade;
 pub mod room_version;
 pub mod signing_key;
 pub mod state_resolution;
+pub mod sync;
 pub mod sync_token;
 pub mod token;
 pub mod user_interactive;

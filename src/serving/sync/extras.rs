@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use myelin_protocol::filter::{Filterable, event_matches, room_event_matches};
 use myelin_protocol::pdu::raw_json;
+use myelin_protocol::sync::{RoomWindow, Section};
 use ruma::api::client::filter::{Filter, RoomEventFilter, RoomFilter};
 use ruma::presence::PresenceState;
 use ruma::{OwnedRoomId, OwnedUserId};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::Sync;
 use super::answer::{Events, InvitedRoom, JoinedRoom, KnockedRoom, SyncAnswer};
-use super::changes::{Changes, RoomWindow, Section};
+use super::changes::Changes;
 use super::reads::Contents;
 use crate::serving::StoredEvent;
 use crate::storage::account_data::{AccountDataRow, RoomAccountDataRow};

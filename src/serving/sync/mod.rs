@@ -2,7 +2,8 @@
 //!
 //! 1. [`changes`]: the first look, one batch: how far the log goes and what concerns the user.
 //! 2. [`reads`]: the second look, one batch for a chunk of rooms.
-//! 3. [`state`], [`history`]: pure: the timeline, and the state at its start.
+//! 3. [`history`]: what came is given to `protocol::sync`, which says which events and which
+//!    state are told.
 //! 4. State events that have not come along are read, and the answer is written.
 //!
 //! Invariant: a token stands for everything up to its positions; what an answer leaves out lies
@@ -13,7 +14,6 @@ pub mod changes;
 mod extras;
 mod history;
 mod reads;
-mod state;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use myelin_protocol::client_event::EventFormat;
 use myelin_protocol::filter::{pdu_matches, project_fields, room_matches};
 use myelin_protocol::pdu::raw_json;
+use myelin_protocol::sync::{RoomHistory, RoomWindow, Section, Wanted};
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
 use ruma::api::client::filter::{EventFormat as WantedFormat, FilterDefinition};
 use ruma::{OwnedEventId, OwnedRoomId};
@@ -28,18 +29,16 @@ use serde_json::value::RawValue;
 
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::serving::{self, Reader, StoredEvent};
+use crate::serving::{self, Reader, StoredEvent, VisibleEvent};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
 use crate::storage::{event_pages, push_rules};
 use answer::{Events, History, JoinedRoom, LeftRoom, Summary, SyncAnswer, TimelineAnswer};
-use changes::{Changes, RoomWindow, Section};
+use changes::Changes;
 use extras::RoomExtras;
-use history::{RoomHistory, histories};
-use reads::{Chunk, Contents, STATE_EVENTS_MAX};
+use history::{histories, missing};
+use reads::{Chunk, Contents, STATE_EVENTS_MAX, rooms_max};
 use turn::Turn;
-
-pub use reads::Wanted;
 
 /// One request, as far as it decides what is answered.
 pub struct Sync<'a> {
@@ -72,7 +71,7 @@ impl Sync<'_> {
             let is_initial = self.since.is_none();
             let _turn = if is_initial { Some(Turn::take(self.context).await) } else { None };
             let chunk = Chunk {
-                windows: windows.by_ref().take(self.wanted.rooms_max(is_initial)).collect(),
+                windows: windows.by_ref().take(rooms_max(self.wanted, is_initial)).collect(),
                 invitations: std::mem::take(&mut invitations),
                 quiet: std::mem::take(&mut quiet),
                 is_initial,
@@ -89,10 +88,7 @@ impl Sync<'_> {
     fn drop_unwanted(&self, changes: &mut Changes) {
         let filter = &self.wanted.filter.room;
         let is_initial = self.since.is_none();
-        changes.rooms.retain(|room_id, window| {
-            let is_past = matches!(window.section, Section::Leave { by_choice: true, .. });
-            room_matches(filter, room_id) && (!is_past || !is_initial || filter.include_leave)
-        });
+        changes.rooms.retain(|_, window| window.is_wanted(filter, is_initial));
         let wants = |room_id: &OwnedRoomId| room_matches(filter, room_id);
         changes.room_account_data.retain(|row| wants(&row.room_id));
         changes.tags.retain(|row| wants(&row.room_id));
@@ -118,8 +114,9 @@ impl Sync<'_> {
         answer.presence.events.extend(self.presence(rows.iter(), false).events);
         let windows = std::mem::take(&mut chunk.windows);
         let rooms = histories(windows, self.wanted, self.reader, &mut contents);
+        let looks_farther = self.wanted.farther().is_some();
         let (short, rooms): (Vec<_>, Vec<_>) =
-            rooms.into_iter().partition(|room| self.looks_farther(room));
+            rooms.into_iter().partition(|room| room.is_short && looks_farther);
         self.read_missing(&rooms, &mut contents).await?;
         for room in rooms {
             self.add_room(room, &contents, upto, extras, answer);
@@ -136,27 +133,25 @@ impl Sync<'_> {
         self.answer_farther(short, upto, extras, answer).await
     }
 
-    /// Whoever comes back to a room with a secret history has missed a part of it, and may see
-    /// what was before.
-    fn looks_farther(&self, room: &RoomHistory) -> bool {
-        room.is_short && room.window.newly_joined && self.wanted.reach == self.wanted.limit
-    }
-
+    /// Rooms in which what was looked at is not the reader's are looked at once more, farther back.
     async fn answer_farther(
         &self,
-        rooms: Vec<RoomHistory>,
+        rooms: Vec<RoomHistory<VisibleEvent>>,
         upto: &StreamToken,
         extras: &mut RoomExtras,
         answer: &mut SyncAnswer,
     ) -> Result<(), ApiError> {
-        if rooms.is_empty() {
+        let Some(wanted) = self.wanted.farther().filter(|_| !rooms.is_empty()) else {
             return Ok(());
-        }
-        let windows = rooms.into_iter().map(|room| room.window).collect();
-        let wanted = self.wanted.farther();
+        };
         let sync = Sync { wanted: &wanted, ..*self };
-        Box::pin(sync.answer_chunk(Chunk { windows, ..Chunk::default() }, upto, extras, answer))
-            .await
+        let mut windows = rooms.into_iter().map(|room| room.window).peekable();
+        while windows.peek().is_some() {
+            let windows = windows.by_ref().take(rooms_max(&wanted, true)).collect();
+            let chunk = Chunk { windows, ..Chunk::default() };
+            Box::pin(sync.answer_chunk(chunk, upto, extras, answer)).await?;
+        }
+        Ok(())
     }
 
     async fn read(&self, chunk: &Chunk) -> Result<Contents, ApiError> {
@@ -171,11 +166,11 @@ impl Sync<'_> {
     /// Reads the state events that have not come along, so many at a time.
     async fn read_missing(
         &self,
-        rooms: &[RoomHistory],
+        rooms: &[RoomHistory<VisibleEvent>],
         contents: &mut Contents,
     ) -> Result<(), ApiError> {
         let missing: BTreeSet<OwnedEventId> =
-            rooms.iter().flat_map(|room| room.missing(contents)).collect();
+            rooms.iter().flat_map(|room| missing(room, contents)).collect();
         let missing: Vec<OwnedEventId> = missing.into_iter().collect();
         for ids in missing.chunks(STATE_EVENTS_MAX) {
             let statement = serving::state(event_pages::by_id(ids));
@@ -187,7 +182,7 @@ impl Sync<'_> {
 
     fn add_room(
         &self,
-        room: RoomHistory,
+        room: RoomHistory<VisibleEvent>,
         contents: &Contents,
         upto: &StreamToken,
         extras: &mut RoomExtras,
@@ -198,7 +193,7 @@ impl Sync<'_> {
         let state = room.state.values().filter_map(|event_id| contents.events.get(event_id));
         let state = state.filter(|event| pdu_matches(state_filter, &event.pdu));
         let state: Vec<_> = state.map(|event| self.format(event, None)).collect();
-        let prev_batch = upto.with_room_key(RoomStreamToken::live(room.prev_stream)).to_string();
+        let prev_batch = upto.with_room_key(RoomStreamToken::live(room.prev_position)).to_string();
         let events = room.timeline.iter();
         let events = events.map(|visible| self.format(&visible.event, Some(&visible.membership)));
         let mut joined = JoinedRoom::default();
@@ -274,7 +269,7 @@ fn split(rooms: BTreeMap<OwnedRoomId, RoomWindow>) -> (Vec<RoomWindow>, Vec<Room
         .partition(|window| matches!(window.section, Section::Join | Section::Leave { .. }))
 }
 
-fn summary(room: &RoomHistory, contents: &Contents) -> Summary {
+fn summary(room: &RoomHistory<VisibleEvent>, contents: &Contents) -> Summary {
     let Some(row) = contents.summaries.get(&room.window.room_id) else {
         return Summary::default();
     };

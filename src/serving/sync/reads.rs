@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
-use myelin_protocol::filter::{TIMELINE_LIMIT_DEFAULT, blocks_all_room_events};
-use ruma::api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilter};
+use myelin_protocol::room_state::membership;
+use myelin_protocol::sync::{
+    JoinedRoom, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
+};
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
-use super::changes::{RoomWindow, Section};
-use super::state::{StateChange, StateIds};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -23,9 +23,6 @@ use crate::storage::room_tags::{self, TagRow};
 use crate::storage::state_groups::{self, StateFilter};
 use crate::storage::stream_positions::NOW;
 use crate::storage::sync::{self, StateChangeRow, StateIdRow, StateWindow, SummaryRow};
-
-/// The most timeline events of a room: a longer history is for `/messages`.
-const TIMELINE_EVENTS_MAX: usize = 100;
 
 /// The most timeline events of a batch.
 const BATCH_EVENTS_MAX: usize = 2_000;
@@ -40,62 +37,10 @@ const STATE_CHANGES_MAX: usize = 5_000;
 /// The most state events that are read at once.
 pub const STATE_EVENTS_MAX: usize = 1_000;
 
-/// What a filter means for reading.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    pub filter: FilterDefinition,
-    /// How many timeline events of a room.
-    pub limit: usize,
-    /// How far back in a room they are looked for, in events: not all may be the reader's.
-    pub reach: usize,
-    /// No timeline is wanted, so none is cut short.
-    pub blocks_timeline: bool,
-    pub blocks_state: bool,
-    pub lazy_members: bool,
-    /// The state after the timeline, not before it.
-    pub state_after: bool,
-}
-
-impl Wanted {
-    pub fn new(filter: FilterDefinition, state_after: bool) -> Self {
-        let timeline = &filter.room.timeline;
-        let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
-        let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
-        let limit = limit.min(TIMELINE_EVENTS_MAX);
-        Self {
-            limit,
-            reach: limit,
-            blocks_timeline: blocks_all_room_events(timeline),
-            blocks_state: blocks_all_room_events(&filter.room.state),
-            lazy_members: filter.room.state.lazy_load_options != LazyLoadOptions::Disabled,
-            state_after,
-            filter,
-        }
-    }
-
-    /// How many rooms are read at once.
-    pub fn rooms_max(&self, is_initial: bool) -> usize {
-        let rooms_max = (BATCH_EVENTS_MAX / (self.limit + 1)).max(1);
-        if is_initial { rooms_max.min(FULL_ROOMS_MAX) } else { rooms_max }
-    }
-
-    /// The same, looked for as far back as a timeline may go.
-    pub fn farther(&self) -> Self {
-        Self { reach: TIMELINE_EVENTS_MAX, ..self.clone() }
-    }
-
-    fn timeline_filter(&self) -> &RoomEventFilter {
-        &self.filter.room.timeline
-    }
-
-    /// One more than is shown tells whether there are more.
-    fn read_limit(&self) -> u32 {
-        if self.blocks_timeline { 0 } else { self.reach as u32 + 1 }
-    }
-
-    fn shown_limit(&self) -> u32 {
-        if self.blocks_timeline { 0 } else { self.reach as u32 }
-    }
+/// How many rooms are read at once.
+pub fn rooms_max(wanted: &Wanted, is_initial: bool) -> usize {
+    let rooms_max = (BATCH_EVENTS_MAX / (wanted.reach + 1)).max(1);
+    if is_initial { rooms_max.min(FULL_ROOMS_MAX) } else { rooms_max }
 }
 
 /// A chunk of rooms, sorted by what has to be read of them.
@@ -125,9 +70,9 @@ pub struct Contents {
     /// The state after the user left, as ids of `events`.
     pub left: HashMap<OwnedRoomId, StateIds>,
     /// The present memberships of those who sent what is shown.
-    pub members: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    pub members: HashMap<OwnedRoomId, Vec<Member>>,
     pub summaries: HashMap<OwnedRoomId, SummaryRow>,
-    pub heroes: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    pub heroes: HashMap<OwnedRoomId, Vec<Member>>,
     pub stripped: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
     pub quiet: Vec<OwnedRoomId>,
     pub receipts: Vec<ReceiptRow>,
@@ -140,7 +85,7 @@ pub struct Contents {
 impl Chunk {
     /// All statements, in the order in which [`Chunk::read`] takes their results.
     pub fn statements(&self, wanted: &Wanted, user_id: &UserId) -> Vec<Statement> {
-        let (limit, filter) = (wanted.read_limit(), wanted.timeline_filter());
+        let (limit, filter) = (wanted.read_limit() as u32, wanted.timeline_filter());
         let mut batch = Vec::new();
         if !self.windows.is_empty() {
             let streams: Vec<StreamWindow> = self.windows.iter().map(stream_window).collect();
@@ -149,12 +94,7 @@ impl Chunk {
             let judged = event_pages::latest(&judged, limit, filter);
             batch.push(events::visibility(judged, user_id.as_str()));
             let states: Vec<StateWindow> = self.windows.iter().map(state_window).collect();
-            batch.push(sync::state_changes(
-                &states,
-                wanted.shown_limit(),
-                filter,
-                STATE_CHANGES_MAX,
-            ));
+            batch.push(sync::state_changes(&states, limit, filter, STATE_CHANGES_MAX));
             let (full, left) = self.full_rooms();
             batch.push(sync::current_state_ids(&full, wanted.lazy_members));
             batch.push(serving::state(state_groups::after_events(&left, &StateFilter::All)));
@@ -206,13 +146,15 @@ impl Chunk {
                 contents.presence = results.rows()?;
             }
             if wanted.lazy_members {
-                let members = serving::read_state(results)?;
-                contents.members = contents.add_events(members);
+                let events = serving::read_state(results)?;
+                contents.members = members(&events);
+                contents.add_events(events);
                 let summaries = results.rows()?.into_iter();
                 contents.summaries =
                     summaries.map(|row: SummaryRow| (row.room_id.clone(), row)).collect();
-                let heroes = serving::read_state(results)?;
-                contents.heroes = contents.add_events(heroes);
+                let events = serving::read_state(results)?;
+                contents.heroes = members(&events);
+                contents.add_events(events);
             }
         }
         if !self.invitations.is_empty() {
@@ -223,7 +165,7 @@ impl Chunk {
         }
         if !self.quiet.is_empty() {
             let joined = results.rows()?.into_iter();
-            contents.quiet = joined.map(|row: sync::MovedRoomRow| row.room_id).collect();
+            contents.quiet = joined.map(|row: JoinedRoom| row.room_id).collect();
         }
         Ok(contents)
     }
@@ -279,11 +221,7 @@ fn stream_window(window: &RoomWindow) -> StreamWindow {
 
 /// The part of a window in which events are judged by the state at them.
 fn judged_window(window: &RoomWindow) -> Option<StreamWindow> {
-    let mut judged = stream_window(window);
-    if window.section == Section::Join {
-        judged.upto = judged.upto.min(window.member_stream_ordering);
-    }
-    (judged.upto > judged.after).then_some(judged)
+    Some(StreamWindow { upto: window.judged_upto()?, ..stream_window(window) })
 }
 
 fn state_window(window: &RoomWindow) -> StateWindow {
@@ -291,16 +229,32 @@ fn state_window(window: &RoomWindow) -> StateWindow {
     StateWindow { window: stream_window(window), is_full: window.is_full, until_now }
 }
 
+/// Membership events by room.
+fn members(events: &[StoredEvent]) -> HashMap<OwnedRoomId, Vec<Member>> {
+    let mut members: HashMap<OwnedRoomId, Vec<Member>> = HashMap::new();
+    for event in events {
+        if let Some(member) = member(event) {
+            members.entry(event.pdu.room_id.clone()).or_default().push(member);
+        }
+    }
+    members
+}
+
+fn member(event: &StoredEvent) -> Option<Member> {
+    Some(Member {
+        user_id: event.pdu.state_key.as_deref()?.try_into().ok()?,
+        event_id: event.pdu.event_id.clone(),
+        stream_ordering: event.stream_ordering,
+        membership: membership(Some(&event.pdu)),
+        replaces: event.replaced.as_ref().map(|replaced| replaced.event_id.clone()),
+    })
+}
+
 impl Contents {
     fn add_changes(&mut self, rows: Vec<StateChangeRow>) {
         self.too_many_changes = rows.len() >= STATE_CHANGES_MAX;
         for row in rows {
-            self.changes.entry(row.room_id).or_default().push(StateChange {
-                stream_id: row.stream_id,
-                key: (row.event_type, row.state_key),
-                event_id: row.event_id,
-                prev_event_id: row.prev_event_id,
-            });
+            self.changes.entry(row.room_id.clone()).or_default().push(row.into());
         }
     }
 
