@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
@@ -245,27 +245,17 @@ impl Context {
         }));
     }
 
-    /// Tells the members of a room and `also`, after the answer has been sent. The members are
-    /// named only if a notifier does not know this version of them.
-    pub fn announce_room(
-        &self,
-        room_id: OwnedRoomId,
-        members_version: i64,
-        also: Vec<OwnedUserId>,
-        members: Rc<[OwnedUserId]>,
-        at: Vec<u32>,
-    ) {
+    /// Tells the members of a room, and whom the announcement names, while the answer is on its
+    /// way. The members are named only if a notifier does not know this version of them.
+    pub fn announce_room(&self, announcement: Announcement, joined: Rc<[OwnedUserId]>) {
         let platform = self.platform.clone();
         self.platform.spawn(Box::pin(async move {
-            let announcement = |members| Announcement::Room {
-                room_id: room_id.clone(),
-                members_version,
-                members,
-                also: also.clone(),
-                at: at.clone(),
-            };
-            if platform.announce(announcement(None)).await == Announced::MembersNeeded {
-                platform.announce(announcement(Some(members.to_vec()))).await;
+            let mut told = announcement.clone();
+            if platform.announce(announcement).await == Announced::MembersNeeded {
+                if let Announcement::Room { members, .. } = &mut told {
+                    *members = Some(joined.to_vec());
+                }
+                platform.announce(told).await;
             }
         }));
     }

@@ -1,10 +1,12 @@
 //! What objects are asked, and what they answer. Every shape here crosses between isolates as
 //! JSON and is pinned by a test.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 pub use myelin_protocol::membership_change::Action as MembershipAction;
 use ruma::{
-    OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId,
+    OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -135,6 +137,8 @@ pub enum Announcement {
         members: Option<Vec<OwnedUserId>>,
         /// Who else is concerned: invited, kicked, ...
         also: Vec<OwnedUserId>,
+        /// Nothing but messages has been written: no state, no ephemeral data.
+        only_messages: bool,
         /// The notifiers at which the members wait. Only the sender needs it.
         #[serde(skip)]
         at: Vec<u32>,
@@ -154,10 +158,46 @@ pub enum Waited {
     Closed,
 }
 
+/// What wakings have told: where to look first. More may have happened, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Messages in these rooms.
+    Messages(BTreeSet<OwnedRoomId>),
+    Anything,
+}
+
+/// Messages in more rooms are looked for as anything is.
+const MESSAGE_ROOMS_MAX: usize = 8;
+
+impl News {
+    /// How a notifier writes it to a waiter.
+    pub fn to_text(message_in: Option<&RoomId>) -> &str {
+        message_in.map_or("*", RoomId::as_str)
+    }
+
+    /// That nothing has been told yet.
+    pub const fn none() -> Self {
+        Self::Messages(BTreeSet::new())
+    }
+
+    /// Adds what [`News::to_text`] has written. A text of any other kind is news of any kind.
+    pub fn add_text(&mut self, text: &str) {
+        match (&mut *self, RoomId::parse(text)) {
+            (Self::Messages(rooms), Ok(room_id)) if rooms.len() < MESSAGE_ROOMS_MAX => {
+                rooms.insert(room_id);
+            }
+            _ => *self = Self::Anything,
+        }
+    }
+}
+
 /// A registered wait of one `/sync`. Dropping it ends the registration.
 #[async_trait(?Send)]
 pub trait Waiter {
     /// Returns when something may have happened, at once if it has happened since the last call,
     /// or when the time is up.
     async fn wait(&mut self, timeout_ms: u64) -> Waited;
+
+    /// What has been told since the last call.
+    fn take_news(&mut self) -> News;
 }

@@ -9,6 +9,6 @@ pub mod sync_notifier;
 pub use account_guard::AccountGuard;
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, MembershipAction,
-    NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited, Waiter,
+    NewEvent, News, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited, Waiter,
 };
 pub use sync_notifier::Announced;

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::Announcement;
+use super::{Announcement, News};
 
 /// Rooms whose members one notifier remembers: past it, all are forgotten and asked for anew.
 const ROOMS_MAX: usize = 10_000;
@@ -39,9 +39,15 @@ pub struct Concerned<'a> {
     room_id: Option<OwnedRoomId>,
     members: Option<&'a HashSet<OwnedUserId>>,
     others: Vec<OwnedUserId>,
+    only_messages: bool,
 }
 
 impl Concerned<'_> {
+    /// What to tell them: see [`News::to_text`].
+    pub fn news(&self) -> &str {
+        News::to_text(self.room_id.as_deref().filter(|_| self.only_messages))
+    }
+
     /// Whether somebody who waits under this user or room id is to be woken.
     pub fn contains(&self, id: &str) -> bool {
         let is_member = |members: &HashSet<OwnedUserId>| {
@@ -79,9 +85,13 @@ impl Notifier {
     pub fn hear(&mut self, announcement: Announcement) -> (Concerned<'_>, Announced) {
         match announcement {
             Announcement::Users(others) => {
-                (Concerned { room_id: None, members: None, others }, Announced::Told)
+                let concerned =
+                    Concerned { room_id: None, members: None, others, only_messages: false };
+                (concerned, Announced::Told)
             }
-            Announcement::Room { room_id, members_version, members, also, .. } => {
+            Announcement::Room {
+                room_id, members_version, members, also, only_messages, ..
+            } => {
                 if let Some(members) = members {
                     self.learn(room_id.clone(), members_version, members);
                 }
@@ -93,7 +103,8 @@ impl Notifier {
                     None => Announced::MembersNeeded,
                 };
                 let members = known.map(|members| &members.users);
-                (Concerned { room_id: Some(room_id), members, others: also }, announced)
+                let room_id = Some(room_id);
+                (Concerned { room_id, members, others: also, only_messages }, announced)
             }
         }
     }
@@ -145,15 +156,21 @@ pub fn shares(announcement: Announcement, count: u32) -> Vec<(u32, Announcement)
             let shares = shares.filter(|(_, users)| !users.is_empty());
             shares.map(|(i, users)| (i as u32, Announcement::Users(users))).collect()
         }
-        Announcement::Room { room_id, members_version, members, also, at } => {
+        Announcement::Room { room_id, members_version, members, also, only_messages, at } => {
             let mut members = members.map(|members| by_notifier(members, count));
             let also = by_notifier(also, count);
             let shares = also.into_iter().enumerate().filter_map(|(i, also)| {
                 let members = members.as_mut().map(|members| std::mem::take(&mut members[i]));
                 let room_id = room_id.clone();
                 let concerns = at.contains(&(i as u32)) || !also.is_empty();
-                let share =
-                    Announcement::Room { room_id, members_version, members, also, at: Vec::new() };
+                let share = Announcement::Room {
+                    room_id,
+                    members_version,
+                    members,
+                    also,
+                    only_messages,
+                    at: Vec::new(),
+                };
                 concerns.then_some((i as u32, share))
             });
             shares.collect()
@@ -182,6 +199,7 @@ mod tests {
             members_version: version,
             members,
             also: vec![owned_user_id!("@invited:example.org")],
+            only_messages: true,
             at: vec![0, 1, 2, 3],
         }
     }
@@ -205,6 +223,36 @@ mod tests {
         }
         let users = vec![owned_user_id!("@member:example.org")];
         assert!(!notifier.hear(Announcement::Users(users)).0.contains("!room:example.org"));
+    }
+
+    #[test]
+    fn who_is_woken_is_told_of_messages_by_their_room() {
+        let mut notifier = Notifier::default();
+        assert_eq!(notifier.hear(room(3, None)).0.news(), "!room:example.org");
+        let mut other = room(3, None);
+        if let Announcement::Room { only_messages, .. } = &mut other {
+            *only_messages = false;
+        }
+        assert_eq!(notifier.hear(other).0.news(), "*");
+        let users = Announcement::Users(vec![owned_user_id!("@member:example.org")]);
+        assert_eq!(notifier.hear(users).0.news(), "*");
+    }
+
+    #[test]
+    fn news_of_messages_add_up_until_there_is_other_news() {
+        let mut news = News::none();
+        for text in ["!a:example.org", "!b:example.org", "!a:example.org"] {
+            news.add_text(text);
+        }
+        let rooms = [owned_room_id!("!a:example.org"), owned_room_id!("!b:example.org")];
+        assert_eq!(news, News::Messages(rooms.into_iter().collect()));
+        news.add_text(News::to_text(None));
+        assert_eq!(news, News::Anything);
+        news.add_text("!a:example.org");
+        assert_eq!(news, News::Anything);
+        let mut many = News::none();
+        (0..100).for_each(|i| many.add_text(&format!("!{i}:example.org")));
+        assert_eq!(many, News::Anything);
     }
 
     #[test]
@@ -233,6 +281,7 @@ mod tests {
             members_version: 1,
             members: Some(vec![owned_user_id!("@member:example.org")]),
             also: Vec::new(),
+            only_messages: false,
             at: Vec::new(),
         };
         assert!(notifier.hear(other).0.contains("@member:example.org"));
@@ -278,6 +327,7 @@ mod tests {
             "members_version": 7,
             "members": null,
             "also": ["@invited:example.org"],
+            "only_messages": true,
         }});
         assert_eq!(text, shape);
         let users = Announcement::Users(vec![owned_user_id!("@a:example.org")]);

@@ -11,7 +11,7 @@ use worker::{
 };
 
 use super::objects::{answer, command};
-use super::waiter::{WAIT_PATH, WAKE};
+use super::waiter::WAIT_PATH;
 use crate::durable::sync_notifier::{Announced, Concerned, Notifier};
 use crate::error::ApiError;
 use crate::log;
@@ -54,7 +54,7 @@ impl SyncNotifier {
         };
         for socket in sockets {
             // A socket that is being closed cannot be sent to, and needs no waking.
-            if let Err(error) = socket.send_with_str(WAKE) {
+            if let Err(error) = socket.send_with_str(concerned.news()) {
                 log::warn(&format!("a waiting request could not be woken: {error}"));
             }
         }

@@ -11,21 +11,19 @@ use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Method, RequestInit, Stub, WebSocket};
 
-use crate::durable::{Waited, Waiter};
+use crate::durable::{News, Waited, Waiter};
 use crate::error::ApiError;
 
 /// Where a notifier takes waiters. The query names what they wait for.
 pub const WAIT_PATH: &str = "/wait";
 
-/// What a notifier sends to a waiter.
-pub const WAKE: &str = "1";
-
 const EVENTS: [&str; 3] = ["message", "close", "error"];
 
 pub struct SocketWaiter {
     socket: WebSocket,
-    /// Whether the socket is still open, for each of its events.
-    events: mpsc::UnboundedReceiver<bool>,
+    /// What the notifier said, for each event of the socket; `None` for its end.
+    events: mpsc::UnboundedReceiver<Option<String>>,
+    news: News,
     listener: Closure<dyn FnMut(JsValue)>,
 }
 
@@ -56,11 +54,12 @@ impl SocketWaiter {
     fn listen(socket: WebSocket) -> Result<Self, ApiError> {
         let (sender, events) = mpsc::unbounded();
         let listener = Closure::new(move |event: JsValue| {
-            let kind = event.dyn_ref::<worker::web_sys::Event>().map(|event| event.type_());
+            let message = event.dyn_ref::<worker::web_sys::MessageEvent>();
+            let text = message.map(|message| message.data().as_string().unwrap_or_default());
             // The receiver is gone once the request has been answered.
-            let _ = sender.unbounded_send(kind.as_deref() == Some("message"));
+            let _ = sender.unbounded_send(text);
         });
-        let waiter = Self { socket, events, listener };
+        let waiter = Self { socket, events, news: News::none(), listener };
         let target: &worker::web_sys::WebSocket = waiter.socket.as_ref();
         for event in EVENTS {
             let listener = waiter.listener.as_ref().unchecked_ref();
@@ -76,18 +75,23 @@ impl SocketWaiter {
 impl Waiter for SocketWaiter {
     async fn wait(&mut self, timeout_ms: u64) -> Waited {
         let timeout = Delay::from(std::time::Duration::from_millis(timeout_ms));
-        let is_open = match select(self.events.next(), Box::pin(timeout)).await {
-            Either::Left((is_open, _)) => is_open.unwrap_or(false),
+        let mut next = match select(self.events.next(), Box::pin(timeout)).await {
+            Either::Left((event, _)) => event.flatten(),
             Either::Right(_) => return Waited::TimedOut,
         };
         // Several announcements are looked after together.
-        let mut waited = if is_open { Waited::Woken } else { Waited::Closed };
-        while let Ok(is_open) = self.events.try_recv() {
-            if !is_open {
-                waited = Waited::Closed;
+        loop {
+            let Some(text) = next else { return Waited::Closed };
+            self.news.add_text(&text);
+            match self.events.try_recv() {
+                Ok(event) => next = event,
+                Err(_) => return Waited::Woken,
             }
         }
-        waited
+    }
+
+    fn take_news(&mut self) -> News {
+        std::mem::replace(&mut self.news, News::none())
     }
 }
 

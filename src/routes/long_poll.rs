@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ruma::UserId;
 
 use crate::context::Context;
-use crate::durable::Waited;
+use crate::durable::{News, Waited};
 use crate::error::ApiError;
 
 /// No request waits longer: proxies give up on a silent connection.
@@ -26,6 +26,9 @@ pub struct Found<A> {
 #[async_trait(?Send)]
 pub trait Looks {
     type Answer;
+
+    /// Hears where to look first, before a look: what woke it.
+    fn hear(&mut self, _news: News) {}
 
     /// Looks once more. `due_ms` is what the look before said.
     async fn look(&mut self, due_ms: Option<u64>) -> Result<Found<Self::Answer>, ApiError>;
@@ -54,6 +57,10 @@ pub async fn wait_for_news<L: Looks>(
         }
         let until_ms = due_ms.map_or(deadline_ms, |due_ms| due_ms.min(deadline_ms));
         waited = waiter.wait(until_ms.saturating_sub(now_ms).max(1)).await;
+        looks.hear(match waited {
+            Waited::Woken => waiter.take_news(),
+            Waited::TimedOut | Waited::Closed => News::Anything,
+        });
         if waited == Waited::TimedOut && until_ms == deadline_ms {
             // The client asks again at once, and that request looks.
             return Ok(found.answer);

@@ -10,13 +10,13 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, LocalBoxFuture, select};
 use myelin::context::Platform;
 use myelin::durable::sync_notifier::{Notifier, shares};
-use myelin::durable::{Announced, Announcement, Waited, Waiter};
+use myelin::durable::{Announced, Announcement, News, Waited, Waiter};
 use ruma::RoomId;
 
 #[derive(Default)]
 pub struct Notifiers {
     notifiers: RefCell<HashMap<u32, Notifier>>,
-    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<()>)>>,
+    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<String>)>>,
 }
 
 impl Notifiers {
@@ -34,7 +34,7 @@ impl Notifiers {
             for (ids, sender) in self.waiters.borrow().iter() {
                 if ids.iter().any(|id| concerned.contains(id)) {
                     // A waiter that has gone is not woken.
-                    let _ = sender.unbounded_send(());
+                    let _ = sender.unbounded_send(concerned.news().to_owned());
                 }
             }
             if announced == Announced::MembersNeeded {
@@ -53,7 +53,7 @@ impl Notifiers {
         let (sender, woken) = mpsc::unbounded();
         let ids = std::iter::once(user_id).chain(room_id.map(RoomId::as_str));
         self.waiters.borrow_mut().push((ids.map(ToOwned::to_owned).collect(), sender));
-        Box::new(ChannelWaiter { woken, platform })
+        Box::new(ChannelWaiter { woken, news: News::none(), platform })
     }
 
     /// Closes every wait, as a restart of the objects does.
@@ -64,7 +64,8 @@ impl Notifiers {
 }
 
 struct ChannelWaiter {
-    woken: mpsc::UnboundedReceiver<()>,
+    woken: mpsc::UnboundedReceiver<String>,
+    news: News,
     platform: Rc<dyn Platform>,
 }
 
@@ -75,12 +76,19 @@ impl Waiter for ChannelWaiter {
         let timeout: LocalBoxFuture<'_, ()> =
             Box::pin(async move { platform.sleep(timeout_ms).await });
         match select(self.woken.next(), timeout).await {
-            Either::Left((Some(()), _)) => {
-                while self.woken.try_recv().is_ok() {}
+            Either::Left((Some(text), _)) => {
+                self.news.add_text(&text);
+                while let Ok(text) = self.woken.try_recv() {
+                    self.news.add_text(&text);
+                }
                 Waited::Woken
             }
             Either::Left((None, _)) => Waited::Closed,
             Either::Right(_) => Waited::TimedOut,
         }
+    }
+
+    fn take_news(&mut self) -> News {
+        std::mem::replace(&mut self.news, News::none())
     }
 }

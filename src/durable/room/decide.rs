@@ -59,6 +59,11 @@ impl Decided {
         !self.events.is_empty()
     }
 
+    /// Whether messages are all that is to be announced.
+    pub fn has_only_messages(&self) -> bool {
+        !self.announces && self.events.iter().all(|written| written.event.state_key.is_none())
+    }
+
     /// Whether something else than an event is to be announced.
     pub fn announces(&self) -> bool {
         self.announces

@@ -19,7 +19,7 @@ use futures_channel::oneshot;
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::sync_notifier::notifiers_of;
-use super::{RoomCommand, RoomReply};
+use super::{Announcement, RoomCommand, RoomReply};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::storage::database::DatabaseError;
@@ -212,7 +212,14 @@ impl Room {
             true => (0..count).collect(),
             false => notifiers_of(&members, count),
         };
-        let (room_id, version) = (self.room_id.clone(), room.members_version);
-        context.announce_room(room_id, version, also, members, at);
+        let announcement = Announcement::Room {
+            room_id: self.room_id.clone(),
+            members_version: room.members_version,
+            members: None,
+            also,
+            only_messages: decided.has_only_messages(),
+            at,
+        };
+        context.announce_room(announcement, members);
     }
 }
