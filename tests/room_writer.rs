@@ -49,6 +49,7 @@ fn command(account: &Account, txn_id: &str) -> RoomCommand {
             txn_id: txn_id.to_owned(),
         }),
         origin_server_ts: None,
+        push_rules_position: 0,
     })
 }
 

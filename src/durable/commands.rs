@@ -42,6 +42,10 @@ pub struct SendEvent {
     /// `ts` of the request, which application services may set. Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin_server_ts: Option<u64>,
+    /// How far the stream of push rules is known to go: a room that knows less of it looks. 0 if
+    /// nobody has asked.
+    #[serde(default)]
+    pub push_rules_position: i64,
 }
 
 /// All events of a new room, in ONE commit.

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use http::Method;
 use myelin_protocol::client_event::EventFormat;
+use ruma::events::TimelineEventType;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
-use crate::serving::{self, Reader, Timeline};
+use crate::serving::{self, Reader, StoredEvent, Timeline};
 use crate::storage::database::Results;
 use crate::storage::event_pages;
 use crate::storage::event_push_actions::{self, NotificationRow};
@@ -100,10 +101,16 @@ async fn visible_events(
     batch.push(events::readers(&rooms, user_id));
     let mut results = Results::new(caller.context.batch(batch).await?);
     let timeline = Timeline::read(&mut results)?;
+    // Of a room that somebody is only invited to, the invitation is theirs to see.
+    let is_own = |event: &&StoredEvent| {
+        event.is_state_of(&TimelineEventType::RoomMember, reader.user_id.as_str())
+    };
+    let own = timeline.events.iter().filter(is_own);
+    let own = own.map(|event| event.pdu.event_id.clone()).collect();
     let rooms = results.rows::<ReaderRow>()?.into_iter();
     let rooms = rooms.map(|row| (row.room_id.clone(), row)).collect();
     let now_ms = caller.context.now_ms();
-    let visible = timeline.visible(reader, &rooms).into_iter();
+    let visible = timeline.visible_or_known(reader, &rooms, &own).into_iter();
     Ok(visible
         .map(|seen| {
             let (event, membership) = (&seen.event, Some(seen.membership.as_str()));

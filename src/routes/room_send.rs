@@ -1,6 +1,8 @@
 //! Sending: messages, state, redactions. Client-Server API, "Sending events to a room" and
 //! "Redactions".
 
+use std::collections::HashMap;
+
 use ruma::api::client::message::send_message_event as message;
 use ruma::api::client::redact::redact_event as redact;
 use ruma::events::TimelineEventType;
@@ -17,6 +19,7 @@ use crate::storage::database::{Results, Statement};
 use crate::storage::profiles::{self, MemberProfileRow};
 use crate::storage::room_log::{self, TransactionEventRow};
 use crate::storage::rooms::{self, AliasRow, StateEventRow};
+use crate::storage::stream_positions::{self, StreamName};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -49,15 +52,16 @@ async fn send_event(
     let content = request.body.into_json();
     let event_type = request.event_type.to_string();
     let redacts = redacts_of(&event_type, &content);
-    let (caller, done) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
-    if let Some(event_id) = done {
-        return Ok(message::v3::Response::new(event_id));
-    }
+    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
+    let push_rules_position = match begun {
+        Begun::Done(event_id) => return Ok(message::v3::Response::new(event_id)),
+        Begun::New { push_rules_position } => push_rules_position,
+    };
     let event =
         NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
     let transaction = transaction(&caller, request.txn_id.as_str());
     // Only application services may set the time of an event.
-    let send = SendEvent { event, transaction, origin_server_ts: None };
+    let send = SendEvent { event, transaction, origin_server_ts: None, push_rules_position };
     Ok(message::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -65,7 +69,9 @@ async fn send_event(
 async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let room_id = room_id(incoming.arg(0))?;
     let content = object(incoming.json()?)?;
-    let caller = access.authenticate().await?;
+    let reads = vec![stream_positions::select_some(&[StreamName::PushRules])];
+    let (caller, results) = access.authenticate_with(reads).await?;
+    let push_rules_position = push_rules_position(&mut Results::new(results))?;
     let content = to_raw_value(&content).map_err(ApiError::internal)?;
     let event_type = incoming.arg(1).to_owned();
     let event = NewEvent {
@@ -75,7 +81,7 @@ async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<
         state_key: None,
         content,
     };
-    let send = SendEvent { event, transaction: None, origin_server_ts: None };
+    let send = SendEvent { event, transaction: None, origin_server_ts: None, push_rules_position };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -84,11 +90,12 @@ async fn redact_event(
     access: Access,
     request: redact::v3::Request,
 ) -> Result<redact::v3::Response, ApiError> {
-    let (caller, done) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
+    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
     caller.must_not_be_guest()?;
-    if let Some(event_id) = done {
-        return Ok(redact::v3::Response::new(event_id));
-    }
+    let push_rules_position = match begun {
+        Begun::Done(event_id) => return Ok(redact::v3::Response::new(event_id)),
+        Begun::New { push_rules_position } => push_rules_position,
+    };
     let mut content = Map::new();
     if let Some(reason) = request.reason {
         content.insert("reason".to_owned(), json!(reason));
@@ -101,7 +108,7 @@ async fn redact_event(
         redacts: Some(request.event_id),
     };
     let transaction = transaction(&caller, request.txn_id.as_str());
-    let send = SendEvent { event, transaction, origin_server_ts: None };
+    let send = SendEvent { event, transaction, origin_server_ts: None, push_rules_position };
     Ok(redact::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -117,7 +124,11 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         return send_membership(access, &room_id, &state_key, content).await;
     }
     let aliases = new_aliases(&event_type, &content)?;
-    let (caller, results) = access.authenticate_with(alias_reads(&room_id, &aliases)).await?;
+    let mut reads = vec![stream_positions::select_some(&[StreamName::PushRules])];
+    reads.extend(alias_reads(&room_id, &aliases));
+    let (caller, results) = access.authenticate_with(reads).await?;
+    let mut results = Results::new(results);
+    let push_rules_position = push_rules_position(&mut results)?;
     check_aliases(&room_id, &aliases, results)?;
     let event = NewEvent {
         sender: caller.user_id.clone(),
@@ -126,7 +137,7 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         content: to_raw_value(&content).map_err(ApiError::internal)?,
         redacts: None,
     };
-    let send = SendEvent { event, transaction: None, origin_server_ts: None };
+    let send = SendEvent { event, transaction: None, origin_server_ts: None, push_rules_position };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -150,16 +161,37 @@ async fn send_membership(
     }
 }
 
-/// Authenticates, and finds the event if this transaction has been answered already.
+/// What is known before the room is asked.
+enum Begun {
+    /// This transaction has been answered already.
+    Done(OwnedEventId),
+    New {
+        push_rules_position: i64,
+    },
+}
+
 async fn begin(
     access: Access,
     room_id: &OwnedRoomId,
     txn_id: &str,
-) -> Result<(Caller, Option<OwnedEventId>), ApiError> {
-    let find = room_log::select_transaction_by_token(room_id.as_str(), access.token()?, txn_id);
-    let (caller, results) = access.authenticate_with(vec![find]).await?;
-    let done: Option<TransactionEventRow> = Results::new(results).first()?;
-    Ok((caller, done.map(|row| row.event_id)))
+) -> Result<(Caller, Begun), ApiError> {
+    let reads = vec![
+        room_log::select_transaction_by_token(room_id.as_str(), access.token()?, txn_id),
+        stream_positions::select_some(&[StreamName::PushRules]),
+    ];
+    let (caller, results) = access.authenticate_with(reads).await?;
+    let mut results = Results::new(results);
+    let done: Option<TransactionEventRow> = results.first()?;
+    let push_rules_position = push_rules_position(&mut results)?;
+    let new = Begun::New { push_rules_position };
+    Ok((caller, done.map_or(new, |row| Begun::Done(row.event_id))))
+}
+
+/// Whose push rules the room has to look at again depends on it.
+fn push_rules_position(results: &mut Results) -> Result<i64, ApiError> {
+    let positions: Option<HashMap<String, i64>> = results.first()?;
+    let position = positions.and_then(|row| row.get(StreamName::PushRules.as_str()).copied());
+    Ok(position.unwrap_or(0))
 }
 
 fn transaction(caller: &Caller, txn_id: &str) -> Option<TransactionKey> {
@@ -226,9 +258,8 @@ fn alias_reads(room_id: &OwnedRoomId, aliases: &[String]) -> Vec<Statement> {
 fn check_aliases(
     room_id: &OwnedRoomId,
     aliases: &[String],
-    results: Vec<crate::storage::database::QueryResult>,
+    mut results: Results,
 ) -> Result<(), ApiError> {
-    let mut results = Results::new(results);
     let known: Vec<AliasRow> = results.rows()?;
     let current: Option<StateEventRow> = results.first()?;
     let current = current.map(|row| row.json).unwrap_or_default();

@@ -9,6 +9,7 @@ pub mod device_lists;
 pub mod devices;
 pub mod event_pages;
 pub mod event_push_actions;
+pub mod event_push_counts;
 pub mod events;
 pub mod install;
 pub mod local_memberships;

@@ -5,9 +5,11 @@
 //! results, [`StoredRules::content`] is the content of `m.push_rules`; [`select_changed`] says
 //! whether it changed in `(from, to]` of the push rules stream.
 
-use myelin_protocol::push_rules::{UserRule, rules_of, rules_to_json};
-use ruma::UserId;
+use std::collections::HashMap;
+
+use myelin_protocol::push_rules::{UserRule, UserSettings, rules_of, rules_to_json};
 use ruma::push::Ruleset;
+use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::{DatabaseError, Results, Statement, boolean};
@@ -24,6 +26,25 @@ struct EnabledRow {
     rule_id: String,
     #[serde(deserialize_with = "boolean")]
     enabled: bool,
+}
+
+#[derive(Deserialize)]
+struct UserRow {
+    user_id: OwnedUserId,
+}
+
+#[derive(Deserialize)]
+struct RuleOfUserRow {
+    user_id: OwnedUserId,
+    #[serde(flatten)]
+    rule: RuleRow,
+}
+
+#[derive(Deserialize)]
+struct EnabledOfUserRow {
+    user_id: OwnedUserId,
+    #[serde(flatten)]
+    enabled: EnabledRow,
 }
 
 /// There is one row if rules have changed.
@@ -61,6 +82,72 @@ pub fn select_changed(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(to)
+}
+
+/// Three statements for [`read_settings`]: what the joined members of a room have set.
+pub fn select_of_members(room_id: &RoomId) -> [Statement; 3] {
+    select_of(
+        "SELECT user_id FROM local_current_membership WHERE room_id = ?1 AND membership = 'join'",
+        |statement| statement.bind(room_id.as_str()),
+    )
+}
+
+/// As [`select_of_members`], of those whose rules have changed after a position.
+pub fn select_of_changed_members(room_id: &RoomId, after: i64) -> [Statement; 3] {
+    select_of(
+        "SELECT DISTINCT s.user_id FROM push_rules_stream s INDEXED BY push_rules_stream_id
+         CROSS JOIN local_current_membership m ON m.user_id = s.user_id AND m.room_id = ?1
+         WHERE s.stream_id > ?2 AND m.membership = 'join'",
+        |statement| statement.bind(room_id.as_str()).bind(after),
+    )
+}
+
+/// As [`select_of_members`], of these users.
+pub fn select_of_users(user_ids: &[&UserId]) -> [Statement; 3] {
+    select_of("SELECT value AS user_id FROM json_each(?1)", |statement| {
+        statement.bind_json(&user_ids)
+    })
+}
+
+fn select_of(users: &str, bind: impl Fn(Statement) -> Statement) -> [Statement; 3] {
+    [
+        users.to_owned(),
+        format!(
+            "SELECT u.user_id, r.rule_id, r.conditions, r.actions
+             FROM ({users}) u CROSS JOIN push_rules r ON r.user_name = u.user_id
+             ORDER BY r.priority_class DESC, r.priority DESC"
+        ),
+        format!(
+            "SELECT u.user_id, e.rule_id, e.enabled
+             FROM ({users}) u CROSS JOIN push_rules_enable e ON e.user_name = u.user_id"
+        ),
+    ]
+    .map(|sql| bind(Statement::new(sql)))
+}
+
+/// Takes the three results of [`select_of_members`] and its like; everyone is in the map, also
+/// those who have set nothing.
+///
+/// # Errors
+/// If the rows are not of those statements.
+pub fn read_settings(
+    results: &mut Results,
+) -> Result<HashMap<OwnedUserId, UserSettings>, DatabaseError> {
+    let users = results.rows::<UserRow>()?.into_iter();
+    let mut settings: HashMap<OwnedUserId, UserSettings> =
+        users.map(|row| (row.user_id, UserSettings::default())).collect();
+    for RuleOfUserRow { user_id, rule } in results.rows()? {
+        settings.entry(user_id).or_default().rules.push(UserRule {
+            scoped_rule_id: rule.rule_id,
+            conditions: rule.conditions,
+            actions: rule.actions,
+        });
+    }
+    for EnabledOfUserRow { user_id, enabled } in results.rows()? {
+        let of_user = settings.entry(user_id).or_default();
+        of_user.enabled.push((enabled.rule_id, enabled.enabled));
+    }
+    Ok(settings)
 }
 
 impl StoredRules {

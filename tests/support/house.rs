@@ -102,7 +102,8 @@ impl House {
             device_id: sender.device_id.as_str().into(),
             txn_id: txn_id.to_owned(),
         });
-        let send = SendEvent { event: new, transaction, origin_server_ts: None };
+        let send =
+            SendEvent { event: new, transaction, origin_server_ts: None, push_rules_position: 0 };
         match self.command(room_id, RoomCommand::Send(send)) {
             RoomReply::Event { event_id, .. } => event_id.to_string(),
             other => panic!("{other:?}"),
@@ -119,7 +120,12 @@ impl House {
             content: to_raw_value(&content).unwrap(),
             redacts: None,
         };
-        RoomCommand::Send(SendEvent { event, transaction: None, origin_server_ts: None })
+        RoomCommand::Send(SendEvent {
+            event,
+            transaction: None,
+            origin_server_ts: None,
+            push_rules_position: 0,
+        })
     }
 
     pub fn message(&self, room_id: &str, sender: &Account, body: &str) -> String {

@@ -1,6 +1,6 @@
 //! D1 as SQLite in memory: the same statements, the same bindings, rows as the same JSON.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use myelin::storage::database::{DatabaseError, QueryResult, Statement, Value};
 use rusqlite::types::ValueRef;
@@ -28,6 +28,7 @@ struct PlannedFailure {
 pub struct Sqlite {
     connection: RefCell<Connection>,
     failures: RefCell<Vec<PlannedFailure>>,
+    batches: Cell<u64>,
 }
 
 impl Sqlite {
@@ -35,7 +36,11 @@ impl Sqlite {
         let connection = Connection::open_in_memory().expect("SQLite opens");
         connection.pragma_update(None, "foreign_keys", true).expect("SQLite checks foreign keys");
         connection.set_prepared_statement_cache_capacity(1000);
-        Self { connection: RefCell::new(connection), failures: RefCell::default() }
+        Self {
+            connection: RefCell::new(connection),
+            failures: RefCell::default(),
+            batches: Cell::new(0),
+        }
     }
 
     /// Makes the next batch fail that has this piece of SQL in it; an empty one is in every batch.
@@ -48,12 +53,18 @@ impl Sqlite {
         self.failures.borrow().len()
     }
 
+    /// How many batches there have been.
+    pub fn batches(&self) -> u64 {
+        self.batches.get()
+    }
+
     /// Nothing fails from now on.
     pub fn forget_failures(&self) {
         self.failures.borrow_mut().clear();
     }
 
     pub fn batch(&self, statements: &[Statement]) -> Result<Vec<QueryResult>, DatabaseError> {
+        self.batches.set(self.batches.get() + 1);
         let failure = self.take_failure(statements);
         if failure == Some(Failure::BeforeLanding) {
             return Err(DatabaseError::Unknown("failed before it landed".to_owned()));

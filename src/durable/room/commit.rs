@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::decide::{Decided, Written};
 use super::load::Loaded;
-use super::{Room, facts};
+use super::{Room, facts, push};
 use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -137,14 +137,18 @@ impl Room {
         context: &Context,
         decided: &Decided,
     ) -> Result<i64, DatabaseError> {
-        let (statements, changes_members) = {
+        let newcomers = push::newcomers(decided, context.server_name());
+        let (mut statements, changes_members) = {
             let loaded = self.loaded.borrow();
             let loaded = loaded
                 .as_ref()
                 .ok_or_else(|| DatabaseError::Refused("a commit without a room".to_owned()))?;
             statements(context, loaded, decided)
         };
-        let results = context.batch(statements).await?;
+        let written = statements.len();
+        statements.extend(push::select_rules_of(&newcomers));
+        let mut results = context.batch(statements).await?;
+        let mut rules = Results::new(results.split_off(written));
         // The fence comes first, then the allocations.
         let mut results = Results::new(results);
         results.skip(1);
@@ -158,6 +162,9 @@ impl Room {
             loaded.hops = decided.groups.hops;
             if changes_members {
                 loaded.members_version = loaded.epoch;
+            }
+            if !newcomers.is_empty() {
+                push::learn_newcomers(loaded, decided.create.is_some(), &mut rules)?;
             }
         }
         self.remember_transactions(decided, newest);
@@ -210,6 +217,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     batch.extend(transactions(room_id, &decided.events, now_ms));
     batch.extend(redactions(&events, now_ms));
     batch.extend(relations(&events));
+    batch.extend(push::statements(decided));
     let (state, changes_members) = state(context.server_name(), room, decided);
     batch.extend(state);
     (batch, changes_members)

@@ -1,16 +1,16 @@
 //! From commands to events: load what they need, ask `protocol`, collect what is to be written.
 
-use std::collections::HashMap;
-
 use myelin_protocol::auth::check_own_redaction;
 use myelin_protocol::membership_change::{self, Change, Decision};
 use myelin_protocol::pdu::Pdu;
+use myelin_protocol::push_audience::Notice;
 use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
 use ruma::events::{StateEventType, TimelineEventType};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, UInt, UserId};
 use serde_json::{Map, Value};
 
 use super::load::{Loaded, load, rules};
+use super::needs::Needs;
 use super::{Room, commit::Groups};
 use crate::context::Context;
 use crate::durable::{
@@ -18,9 +18,8 @@ use crate::durable::{
     TransactionKey,
 };
 use crate::error::{ApiError, ErrorCode};
-use crate::storage::database::{DatabaseError, Results};
+use crate::storage::database::DatabaseError;
 use crate::storage::install::ServerKeys;
-use crate::storage::rooms::{self, JoinedRoomRow, TargetRow};
 
 /// An event that the commit writes.
 pub struct Written {
@@ -28,6 +27,8 @@ pub struct Written {
     pub transaction: Option<TransactionKey>,
     /// The state event that it replaces.
     pub replaced: Option<Pdu>,
+    /// Who is notified of it.
+    pub notices: Vec<Notice>,
 }
 
 /// What one command comes to.
@@ -103,14 +104,6 @@ impl Decided {
     }
 }
 
-/// What commands need from the database before they can be decided.
-#[derive(Default)]
-struct Needs {
-    targets: HashMap<ruma::OwnedEventId, Pdu>,
-    /// By user: the rooms of the join rule's list that they are joined to.
-    joined: HashMap<OwnedUserId, Vec<OwnedRoomId>>,
-}
-
 impl Room {
     /// Decides commands in their order. The snapshot in memory runs ahead of the log until the
     /// commit has landed.
@@ -125,6 +118,9 @@ impl Room {
         }
         let keys = context.keys().await?;
         let needs = self.load_needs(context, commands).await?;
+        if let Some(loaded) = self.loaded.borrow_mut().as_mut() {
+            needs.rules.apply(loaded);
+        }
         let mut decided = Decided {
             room_id: self.room_id.clone(),
             outcomes: Vec::with_capacity(commands.len()),
@@ -139,55 +135,6 @@ impl Room {
             decided.outcomes.push(outcome.unwrap_or_else(|error| Outcome::Reply(Err(error))));
         }
         Ok(decided)
-    }
-
-    /// One batch, and only if a command needs one.
-    async fn load_needs(
-        &self,
-        context: &Context,
-        commands: &[&RoomCommand],
-    ) -> Result<Needs, ApiError> {
-        let mut targets: Vec<&str> = Vec::new();
-        let mut joins: Vec<(OwnedUserId, Vec<OwnedRoomId>)> = Vec::new();
-        if let Some(loaded) = self.loaded.borrow().as_ref() {
-            for command in commands {
-                match command {
-                    RoomCommand::Send(send) => {
-                        targets.extend(send.event.redacts.as_ref().map(|id| id.as_str()));
-                    }
-                    RoomCommand::ChangeMembership(change) => {
-                        let (action, target) = (change.action, &change.target);
-                        let snapshot = &loaded.snapshot;
-                        let rooms =
-                            membership_change::allowed_rooms_to_check(snapshot, action, target);
-                        joins.extend((!rooms.is_empty()).then(|| (target.clone(), rooms)));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if targets.is_empty() && joins.is_empty() {
-            return Ok(Needs::default());
-        }
-        let mut batch = vec![rooms::select_targets(&targets)];
-        batch.extend(
-            joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
-        );
-        let mut results = Results::new(context.batch(batch).await?);
-        let mut needs = Needs::default();
-        for row in results.rows::<TargetRow>()? {
-            let loaded = self.loaded.borrow();
-            if let Some(rules) = loaded.as_ref().map(|loaded| &loaded.snapshot.rules) {
-                let event = Pdu::from_json(row.event_id, row.room_id, row.json, rules, false);
-                let event = event.map_err(ApiError::internal)?;
-                needs.targets.insert(event.event_id.clone(), event);
-            }
-        }
-        for (user, _) in joins {
-            let rows: Vec<JoinedRoomRow> = results.rows()?;
-            needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());
-        }
-        Ok(needs)
     }
 }
 
@@ -218,7 +165,9 @@ impl Decider<'_> {
         let version = create.room_version.clone();
         let rules = rules(&version)?;
         let snapshot = RoomSnapshot::empty(self.room.room_id.clone(), version, rules);
-        *self.room.loaded.borrow_mut() = Some(Loaded::empty(snapshot));
+        let mut loaded = Loaded::empty(snapshot, self.context.server_name());
+        self.needs.rules.apply(&mut loaded);
+        *self.room.loaded.borrow_mut() = Some(loaded);
         for event in &create.events {
             let appended = draft(event, create.origin_server_ts)
                 .and_then(|draft| self.append(decided, draft, None, |_| Ok(())));
@@ -368,9 +317,11 @@ impl Decider<'_> {
         check(&event)?;
         let mut loaded = self.room.loaded.borrow_mut();
         let room = loaded.as_mut().ok_or_else(no_such_room)?;
+        let notices = room.audience.notices(&event, || room.snapshot.power_levels());
         room.snapshot.push(&event).map_err(ApiError::internal)?;
+        room.audience.apply(&event);
         decided.groups.add(&event, &room.snapshot);
-        decided.events.push(Written { event, transaction, replaced });
+        decided.events.push(Written { event, transaction, replaced, notices });
         Ok(Outcome::Event(decided.events.len() - 1))
     }
 

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use myelin_protocol::event_builder::EventReference;
 use myelin_protocol::pdu::Pdu;
+use myelin_protocol::push_audience::Audience;
 use myelin_protocol::room_snapshot::RoomSnapshot;
 use myelin_protocol::room_state::membership;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId, ServerName, UserId};
 
+use super::push;
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::storage::database::Results;
@@ -26,14 +28,26 @@ pub struct Loaded {
     pub hops: usize,
     /// Rises with every change of who is joined: the epoch of that commit.
     pub members_version: i64,
+    /// Our members with their push rules.
+    pub audience: Audience,
+    /// The position of the push rules stream from which they are.
+    pub push_rules_position: i64,
     local_members: RefCell<Option<(i64, Rc<[OwnedUserId]>)>>,
 }
 
 impl Loaded {
     /// A room that does not exist yet.
-    pub fn empty(snapshot: RoomSnapshot) -> Self {
-        let local_members = RefCell::default();
-        Self { snapshot, epoch: 0, state_group: None, hops: 0, members_version: 0, local_members }
+    pub fn empty(snapshot: RoomSnapshot, server_name: &ServerName) -> Self {
+        Self {
+            audience: Audience::new(snapshot.room_id.clone(), server_name.to_owned()),
+            snapshot,
+            epoch: 0,
+            state_group: None,
+            hops: 0,
+            members_version: 0,
+            push_rules_position: 0,
+            local_members: RefCell::default(),
+        }
     }
 
     /// Our joined members; gathered once per version.
@@ -61,13 +75,15 @@ impl Loaded {
 /// # Errors
 /// If the database fails, or holds what is not an event.
 pub async fn load(context: &Context, room_id: &OwnedRoomId) -> Result<Option<Loaded>, ApiError> {
-    let batch = rooms::select_for_writer(room_id.as_str()).to_vec();
+    let mut batch = rooms::select_for_writer(room_id.as_str()).to_vec();
+    batch.extend(push::select_rules(room_id));
     let mut results = Results::new(context.batch(batch).await?);
     let Some(room) = results.first::<RoomRow>()? else {
         return Ok(None);
     };
     let state: Vec<StateEventRow> = results.rows()?;
     let extremities: Vec<ExtremityRow> = results.rows()?;
+    let push_rules = push::read_rules(&mut results)?;
     let RoomRow { room_version, epoch } = room;
     let rules = rules(&room_version)?;
     let parse = |event_id, json| {
@@ -88,8 +104,10 @@ pub async fn load(context: &Context, room_id: &OwnedRoomId) -> Result<Option<Loa
     }
     let snapshot =
         RoomSnapshot::new(room_id.clone(), room_version, rules, state, references, depth);
-    let members_version = epoch;
-    Ok(Some(Loaded { epoch, state_group, hops, members_version, ..Loaded::empty(snapshot) }))
+    let mut loaded = Loaded::empty(snapshot, context.server_name());
+    push_rules.apply(&mut loaded);
+    loaded.snapshot.members().for_each(|event| loaded.audience.apply(event));
+    Ok(Some(Loaded { epoch, state_group, hops, members_version: epoch, ..loaded }))
 }
 
 /// The rules of a room version.

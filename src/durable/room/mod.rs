@@ -10,6 +10,8 @@ mod facts;
 mod landing;
 mod limits;
 mod load;
+mod needs;
+mod push;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -21,6 +21,9 @@
 //! | `password` | passwords in the form that is hashed |
 //! | `push_rules` | the push rules that everyone starts with |
 //! | `sync` | what a sync tells of rooms: which events, which state |
+//! | `push_rules` | the push rules that everyone starts with, and what users make of them |
+//! | `push_evaluation` | what rules make of one event |
+//! | `push_audience` | who of a room is to be notified |
 //! | `sync_token` | positions that clients keep |
 //! | `token` | access and refresh tokens |
 //! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
@@ -40,6 +43,8 @@ pub mod login_identifier;
 pub mod membership_change;
 pub mod password;
 pub mod pdu;
+pub mod push_audience;
+pub mod push_evaluation;
 pub mod push_rules;
 pub mod redaction;
 pub mod room_snapshot;

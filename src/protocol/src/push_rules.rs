@@ -2,20 +2,91 @@
 //!
 //! Spec: <https://spec.matrix.org/latest/client-server-api/#predefined-rules>
 
+use ruma::power_levels::NotificationPowerLevelsKey;
 use ruma::push::{
-    Action, AnyPushRuleRef, NewConditionalPushRule, NewPatternedPushRule, NewPushRule,
-    NewSimplePushRule, PushCondition, RuleKind, Ruleset,
+    Action, AnyPushRuleRef, ConditionalPushRule, ConditionalPushRuleInit, EventMatchConditionData,
+    HighlightTweakValue, NewConditionalPushRule, NewPatternedPushRule, NewPushRule,
+    NewSimplePushRule, PatternedPushRuleInit, PushCondition, RuleKind, Ruleset,
+    SenderNotificationPermissionConditionData, SoundTweakValue, Tweak,
 };
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::{Value, json};
 
-/// The specification's rules for a user, in its order.
+/// The specification's rules for a user, in its order, and those that it had before messages
+/// said whom they mention: as long as there are clients that do not say so, Synapse has them too.
 pub fn default_rules(user_id: &UserId) -> Ruleset {
-    Ruleset::server_default(user_id)
+    let mut rules = Ruleset::server_default(user_id);
+    let place = |rules: &Ruleset, before: &str| {
+        rules.override_.get_index_of(before).unwrap_or(rules.override_.len())
+    };
+    let at = place(&rules, ".m.rule.is_room_mention");
+    rules.override_.shift_insert(at, contains_display_name());
+    let at = place(&rules, ".m.rule.tombstone");
+    rules.override_.shift_insert(at, room_notification());
+    rules.content.insert(
+        PatternedPushRuleInit {
+            actions: highlight_with_sound(),
+            default: true,
+            enabled: true,
+            rule_id: ".m.rule.contains_user_name".to_owned(),
+            pattern: user_id.localpart().to_owned(),
+        }
+        .into(),
+    );
+    rules
+}
+
+fn highlight_with_sound() -> Vec<Action> {
+    let sound = Action::SetTweak(Tweak::Sound(SoundTweakValue::Default));
+    vec![Action::Notify, sound, Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes))]
+}
+
+fn contains_display_name() -> ConditionalPushRule {
+    #[allow(deprecated)]
+    let conditions = vec![PushCondition::ContainsDisplayName];
+    default_override(".m.rule.contains_display_name", conditions, highlight_with_sound())
+}
+
+fn room_notification() -> ConditionalPushRule {
+    let text = EventMatchConditionData::new("content.body".to_owned(), "@room".to_owned());
+    let may = SenderNotificationPermissionConditionData::new(NotificationPowerLevelsKey::Room);
+    let highlight = Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes));
+    let conditions = vec![text.into(), may.into()];
+    default_override(".m.rule.roomnotif", conditions, vec![Action::Notify, highlight])
+}
+
+fn default_override(
+    rule_id: &str,
+    conditions: Vec<PushCondition>,
+    actions: Vec<Action>,
+) -> ConditionalPushRule {
+    let rule_id = rule_id.to_owned();
+    ConditionalPushRuleInit { actions, default: true, enabled: true, rule_id, conditions }.into()
+}
+
+/// What a user has set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct UserSettings {
+    /// From the most to the least important.
+    pub rules: Vec<UserRule>,
+    /// Which rules are on, by scoped id.
+    pub enabled: Vec<(String, bool)>,
+}
+
+impl UserSettings {
+    /// Forgets what is about other rooms.
+    pub fn retain_room(&mut self, room_id: &RoomId) {
+        let concerns = |scoped_rule_id: &str| {
+            scoped_rule_id.strip_prefix("global/room/").is_none_or(|of| of == room_id)
+        };
+        self.rules.retain(|rule| concerns(&rule.scoped_rule_id));
+        self.enabled.retain(|(scoped_rule_id, _)| concerns(scoped_rule_id));
+        self.enabled.sort();
+    }
 }
 
 /// A rule as a user has set it: a new one, or other actions for a default one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserRule {
     /// With its scope and kind, as Synapse stores it: `global/override/name`.
     pub scoped_rule_id: String,
@@ -53,6 +124,11 @@ impl UserRule {
             conditions: conditions.to_string(),
             actions: serde_json::to_string(actions)?,
         })
+    }
+
+    /// Whether it looks for the reader's display name.
+    pub fn asks_for_names(&self) -> bool {
+        self.conditions.contains("contains_display_name")
     }
 }
 
@@ -205,7 +281,9 @@ mod tests {
             ".m.rule.invite_for_me",
             ".m.rule.member_event",
             ".m.rule.is_user_mention",
+            ".m.rule.contains_display_name",
             ".m.rule.is_room_mention",
+            ".m.rule.roomnotif",
             ".m.rule.tombstone",
             ".m.rule.reaction",
             ".m.rule.room.server_acl",
@@ -220,7 +298,8 @@ mod tests {
             ".m.rule.encrypted",
         ];
         assert_eq!(ids(&rules, "underride"), underrides);
-        for empty in ["content", "room", "sender"] {
+        assert_eq!(ids(&rules, "content"), [".m.rule.contains_user_name"]);
+        for empty in ["room", "sender"] {
             assert_eq!(rules[empty], json!([]));
         }
     }

@@ -7,6 +7,8 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::storage::event_push_counts::{Counts, RoomCounts};
+
 #[derive(Debug, Default, Serialize)]
 pub struct SyncAnswer {
     pub next_batch: String,
@@ -45,6 +47,9 @@ pub struct JoinedRoom {
     pub account_data: Events,
     pub ephemeral: Events,
     pub summary: Summary,
+    pub unread_notifications: Counts,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_thread_notifications: BTreeMap<String, Counts>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -90,6 +95,19 @@ pub struct Summary {
     pub joined_member_count: Option<u64>,
     #[serde(rename = "m.invited_member_count", skip_serializing_if = "Option::is_none")]
     pub invited_member_count: Option<u64>,
+}
+
+impl JoinedRoom {
+    /// Threads count for themselves only for a client that asks for it.
+    pub fn set_counts(&mut self, counts: Option<&RoomCounts>, by_thread: bool) {
+        let Some(counts) = counts else { return };
+        if by_thread {
+            self.unread_notifications = counts.main;
+            self.unread_thread_notifications = counts.threads.clone();
+        } else {
+            self.unread_notifications = counts.total();
+        }
+    }
 }
 
 impl Events {

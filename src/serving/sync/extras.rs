@@ -8,7 +8,7 @@ use myelin_protocol::pdu::raw_json;
 use myelin_protocol::sync::{RoomWindow, Section};
 use ruma::api::client::filter::{Filter, RoomEventFilter, RoomFilter};
 use ruma::presence::PresenceState;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -32,13 +32,17 @@ pub struct RoomExtras {
     typing: HashMap<OwnedRoomId, Value>,
     /// Whose presence the client is told of.
     present: HashSet<OwnedUserId>,
+    /// Rooms in which the user has read on: their counts are news.
+    pub read: HashSet<OwnedRoomId>,
 }
 
 impl RoomExtras {
     /// Takes what the first look has found.
-    pub fn new(changes: &mut Changes) -> Self {
-        let present = changes.presence.iter().map(|row| row.user_id.clone());
-        let mut extras = Self { present: present.collect(), ..Self::default() };
+    pub fn new(changes: &mut Changes, user_id: &UserId) -> Self {
+        let present = changes.presence.iter().map(|row| row.user_id.clone()).collect();
+        let own = changes.receipts.iter().filter(|row| row.user_id == user_id);
+        let read = own.map(|row| row.room_id.clone()).collect();
+        let mut extras = Self { present, read, ..Self::default() };
         extras.add_account_data(std::mem::take(&mut changes.room_account_data));
         extras.add_tags(std::mem::take(&mut changes.tags));
         extras.add_receipts(std::mem::take(&mut changes.receipts));

@@ -64,7 +64,7 @@ impl Sync<'_> {
         answer.presence = self.presence(changes.presence.iter(), self.since.is_none());
         answer.account_data = self.account_data(&mut changes).await?;
         let mut quiet = changes.quiet_rooms();
-        let mut extras = RoomExtras::new(&mut changes);
+        let mut extras = RoomExtras::new(&mut changes, &self.reader.user_id);
         let (windows, mut invitations) = split(std::mem::take(&mut changes.rooms));
         let mut windows = windows.into_iter().peekable();
         loop {
@@ -126,7 +126,9 @@ impl Sync<'_> {
             let mut room = JoinedRoom::default();
             extras.fill(&room_id, &self.wanted.filter.room, &mut room);
             room.history = self.history(Vec::new(), false, upto.to_string(), Vec::new());
-            if !room.account_data.is_empty() || !room.ephemeral.is_empty() {
+            room.set_counts(contents.counts.get(&room_id), self.counts_threads());
+            let has_read = extras.read.contains(&room_id);
+            if has_read || !room.account_data.is_empty() || !room.ephemeral.is_empty() {
                 answer.rooms.join.insert(room_id, room);
             }
         }
@@ -205,13 +207,20 @@ impl Sync<'_> {
             answer.rooms.leave.insert(room_id, LeftRoom { history, account_data });
             return;
         }
-        if is_silent && joined.account_data.is_empty() && joined.ephemeral.is_empty() {
+        let has_read = extras.read.contains(&room_id);
+        let has_extras = !joined.account_data.is_empty() || !joined.ephemeral.is_empty();
+        if is_silent && !has_read && !has_extras {
             return;
         }
+        joined.set_counts(contents.counts.get(&room_id), self.counts_threads());
         if self.wanted.lazy_members && (room.window.is_full || room.has_members()) {
             joined.summary = summary(&room, contents);
         }
         answer.rooms.join.insert(room_id, joined);
+    }
+
+    fn counts_threads(&self) -> bool {
+        self.wanted.filter.room.timeline.unread_thread_notifications
     }
 
     fn history(

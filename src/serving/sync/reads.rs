@@ -16,6 +16,7 @@ use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages::{self, StreamWindow};
+use crate::storage::event_push_counts::{self, RoomCounts};
 use crate::storage::events;
 use crate::storage::presence::{self, PresenceRow};
 use crate::storage::receipts::{self, ReceiptRow};
@@ -80,6 +81,8 @@ pub struct Contents {
     pub tags: Vec<TagRow>,
     /// Of those in rooms that the user has just joined, and of those who have joined others.
     pub presence: Vec<PresenceRow>,
+    /// What is unread, where anything is.
+    pub counts: HashMap<OwnedRoomId, RoomCounts>,
 }
 
 impl Chunk {
@@ -125,6 +128,10 @@ impl Chunk {
         if !self.quiet.is_empty() {
             batch.push(sync::joined_of(user_id, &self.quiet));
         }
+        let counted = self.counted_rooms();
+        if !counted.is_empty() {
+            batch.push(event_push_counts::select(user_id, &counted));
+        }
         batch
     }
 
@@ -167,6 +174,9 @@ impl Chunk {
             let joined = results.rows()?.into_iter();
             contents.quiet = joined.map(|row: JoinedRoom| row.room_id).collect();
         }
+        if !self.counted_rooms().is_empty() {
+            contents.counts = event_push_counts::by_room(results.rows()?);
+        }
         Ok(contents)
     }
 
@@ -202,6 +212,12 @@ impl Chunk {
     fn joined_windows(&self) -> Vec<StreamWindow> {
         let joined = self.windows.iter().filter(|window| window.section == Section::Join);
         joined.map(stream_window).collect()
+    }
+
+    /// Rooms that are shown with what is unread in them.
+    fn counted_rooms(&self) -> Vec<OwnedRoomId> {
+        let joined = self.windows.iter().filter(|window| window.section == Section::Join);
+        joined.map(|window| &window.room_id).chain(&self.quiet).cloned().collect()
     }
 
     fn invited_rooms(&self) -> (Vec<OwnedRoomId>, Vec<OwnedEventId>) {

@@ -1,0 +1,79 @@
+//! What commands need from the database before they can be decided.
+
+use std::collections::HashMap;
+
+use myelin_protocol::membership_change;
+use myelin_protocol::pdu::Pdu;
+use ruma::{OwnedRoomId, OwnedUserId};
+
+use super::Room;
+use super::push::{Rules, WantedRules};
+use crate::context::Context;
+use crate::durable::RoomCommand;
+use crate::error::ApiError;
+use crate::storage::database::Results;
+use crate::storage::rooms::{self, JoinedRoomRow, TargetRow};
+
+/// By event, user, ...: what has been read.
+#[derive(Default)]
+pub struct Needs {
+    pub targets: HashMap<ruma::OwnedEventId, Pdu>,
+    /// By user: the rooms of the join rule's list that they are joined to.
+    pub joined: HashMap<OwnedUserId, Vec<OwnedRoomId>>,
+    pub rules: Rules,
+}
+
+impl Room {
+    /// One batch, and only if a command needs one.
+    pub(super) async fn load_needs(
+        &self,
+        context: &Context,
+        commands: &[&RoomCommand],
+    ) -> Result<Needs, ApiError> {
+        let mut targets: Vec<&str> = Vec::new();
+        let mut joins: Vec<(OwnedUserId, Vec<OwnedRoomId>)> = Vec::new();
+        if let Some(loaded) = self.loaded.borrow().as_ref() {
+            for command in commands {
+                match command {
+                    RoomCommand::Send(send) => {
+                        targets.extend(send.event.redacts.as_ref().map(|id| id.as_str()));
+                    }
+                    RoomCommand::ChangeMembership(change) => {
+                        let (action, target) = (change.action, &change.target);
+                        let snapshot = &loaded.snapshot;
+                        let rooms =
+                            membership_change::allowed_rooms_to_check(snapshot, action, target);
+                        joins.extend((!rooms.is_empty()).then(|| (target.clone(), rooms)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let server_name = context.server_name();
+        let rules = WantedRules::new(self.loaded.borrow().as_ref(), commands, server_name);
+        if targets.is_empty() && joins.is_empty() && rules.is_empty() {
+            return Ok(Needs::default());
+        }
+        let mut batch = vec![rooms::select_targets(&targets)];
+        batch.extend(
+            joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
+        );
+        batch.extend(rules.statements(&self.room_id));
+        let mut results = Results::new(context.batch(batch).await?);
+        let mut needs = Needs::default();
+        for row in results.rows::<TargetRow>()? {
+            let loaded = self.loaded.borrow();
+            if let Some(rules) = loaded.as_ref().map(|loaded| &loaded.snapshot.rules) {
+                let event = Pdu::from_json(row.event_id, row.room_id, row.json, rules, false);
+                let event = event.map_err(ApiError::internal)?;
+                needs.targets.insert(event.event_id.clone(), event);
+            }
+        }
+        for (user, _) in joins {
+            let rows: Vec<JoinedRoomRow> = results.rows()?;
+            needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());
+        }
+        needs.rules = rules.read(&mut results)?;
+        Ok(needs)
+    }
+}
