@@ -190,6 +190,7 @@ fn commands_cross_to_the_writer_in_this_shape() {
         "transaction": {
             "user_id": "@alice:example.org", "device_id": alice.device_id, "txn_id": "1",
         },
+        "push_rules_position": 0,
     }});
     assert_eq!(serde_json::to_value(command(&alice, "1")).unwrap(), shape);
     let reply = RoomReply::Event { event_id: "$a".try_into().unwrap(), stream_ordering: 3 };
