@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;
+use crate::storage::media_files::{FileBody, FileError};
 
 /// The runtime under the server.
 #[async_trait(?Send)]
@@ -52,6 +53,15 @@ pub trait Platform {
         request: http::Request<Vec<u8>>,
         bounds: Bounds,
     ) -> Result<http::Response<Vec<u8>>, FetchError>;
+
+    /// Stores a file of media, whole or not at all; its length in bytes.
+    async fn put_file(&self, path: &str, body: FileBody) -> Result<u64, FileError>;
+
+    /// Reads a file into memory; `None` if there is none.
+    async fn get_file(&self, path: &str) -> Result<Option<Vec<u8>>, FileError>;
+
+    /// Deletes files; those that are not there count as deleted.
+    async fn delete_files(&self, paths: &[String]) -> Result<(), FileError>;
 
     /// Goes on with this after the answer has been sent.
     fn spawn(&self, future: LocalBoxFuture<'static, ()>);

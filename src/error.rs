@@ -31,6 +31,7 @@ error_codes! {
     BadAlias = "M_BAD_ALIAS", 400;
     BadJson = "M_BAD_JSON", 400;
     BadState = "M_BAD_STATE", 400;
+    CannotOverwriteMedia = "M_CANNOT_OVERWRITE_MEDIA", 409;
     CannotLeaveServerNoticeRoom = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", 403;
     CaptchaNeeded = "M_CAPTCHA_NEEDED", 400;
     DuplicateAnnotation = "M_DUPLICATE_ANNOTATION", 400;
@@ -47,6 +48,7 @@ error_codes! {
     MissingToken = "M_MISSING_TOKEN", 401;
     NotFound = "M_NOT_FOUND", 404;
     NotJson = "M_NOT_JSON", 400;
+    NotYetUploaded = "M_NOT_YET_UPLOADED", 504;
     ProfileTooLarge = "M_PROFILE_TOO_LARGE", 400;
     RoomInUse = "M_ROOM_IN_USE", 400;
     ThreepidDenied = "M_THREEPID_DENIED", 403;

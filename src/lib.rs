@@ -6,6 +6,7 @@
 //! - `durable`: the objects: a room's single writer, the notifiers, the guards.
 //! - `serving`: from rows of the log to events as one reader sees them.
 //! - `outbound`: requests that we make to other servers.
+//! - `media`: what the endpoints of media share; `pictures`: small pictures of large ones.
 //! - `storage`: all SQL; one file a family of Synapse's tables.
 //! - `protocol` (a crate of its own): Matrix as values and functions.
 //! - `edge`: the Worker's runtime: entry points, D1, stubs of objects.
@@ -20,7 +21,9 @@ pub mod durable;
 mod edge;
 pub mod error;
 mod log;
+mod media;
 pub mod outbound;
+mod pictures;
 pub mod routes;
 pub mod serving;
 pub mod storage;

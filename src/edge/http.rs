@@ -3,25 +3,37 @@
 
 use js_sys::{Array, JSON};
 use wasm_bindgen::JsValue;
-use worker::{Request, Response, web_sys};
+use worker::web_sys::{self, ReadableStream};
+use worker::{Env, Request, Response};
 
+use super::files;
 use crate::error::{ApiError, ErrorCode};
-use crate::routes::Answer;
+use crate::routes::{self, Answer};
+use crate::storage::media_files::{FilePart, UnreadBody};
 
 /// What `Meter::server_timing` says; the runtime adds the memory to it.
 const TIMING_HEADER: &str = "server-timing";
 
-/// Reads a request with its body.
+/// A request, and its body if that has not been read.
+pub type Arrived = (http::Request<Vec<u8>>, Option<ReadableStream>);
+
+/// Reads a request with its body, unless that is a file of media.
 ///
 /// # Errors
 /// `M_NOT_JSON` if the body breaks off, `M_INVALID_PARAM` for a path that is no path.
-pub async fn read(mut request: Request) -> Result<http::Request<Vec<u8>>, ApiError> {
+pub async fn read(mut request: Request) -> Result<Arrived, ApiError> {
     let url = request.inner().url();
     let path = url.splitn(4, '/').nth(3).map_or("/".to_owned(), |path| format!("/{path}"));
     let method = request.inner().method();
     let mut builder = http::Request::builder().method(method.as_str()).uri(path);
     for (name, value) in pairs(&request.inner().headers())? {
         builder = builder.header(name, value);
+    }
+    if routes::takes_a_file(&method, builder.uri_ref().map_or("", http::Uri::path)) {
+        let length = builder.headers_ref().and_then(|headers| headers.get("content-length"));
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let unread = builder.extension(UnreadBody { length }).body(Vec::new());
+        return Ok((unread.map_err(unreadable)?, request.inner().body()));
     }
     let body = match request.inner().body() {
         None => Vec::new(),
@@ -30,7 +42,11 @@ pub async fn read(mut request: Request) -> Result<http::Request<Vec<u8>>, ApiErr
             .await
             .map_err(|_| ApiError::new(ErrorCode::NotJson, "The body could not be read"))?,
     };
-    builder.body(body).map_err(|error| ApiError::invalid_param(error.to_string()))
+    Ok((builder.body(body).map_err(unreadable)?, None))
+}
+
+fn unreadable(error: http::Error) -> ApiError {
+    ApiError::invalid_param(error.to_string())
 }
 
 fn pairs(headers: &web_sys::Headers) -> Result<Vec<(String, String)>, ApiError> {
@@ -45,6 +61,26 @@ fn pairs(headers: &web_sys::Headers) -> Result<Vec<(String, String)>, ApiError> 
 /// If the runtime does not take it, which is our fault.
 pub fn write(answer: Answer) -> worker::Result<Response> {
     let (parts, body) = answer.into_parts();
+    write_with(parts, Response::from_bytes(body)?)
+}
+
+/// Hands an answer to the runtime whose body lies in the bucket.
+///
+/// # Errors
+/// As [`write`].
+pub async fn write_file(env: &Env, answer: Answer, part: &FilePart) -> worker::Result<Response> {
+    let opened = match files::bucket(env) {
+        Ok(bucket) => files::open(&bucket, part).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(Some(body)) => write_with(answer.into_parts().0, Response::from_body(body)?),
+        Ok(None) => write(routes::error_answer(&ApiError::not_found("The file is gone"))),
+        Err(error) => write(routes::error_answer(&ApiError::internal(error))),
+    }
+}
+
+fn write_with(parts: http::response::Parts, response: Response) -> worker::Result<Response> {
     let values = parts.headers.iter();
     let mut pairs: Vec<(&str, &str)> =
         values.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();
@@ -54,7 +90,7 @@ pub fn write(answer: Answer) -> worker::Result<Response> {
     }
     let pairs = JSON::parse(&serde_json::to_string(&pairs)?)?;
     let headers = web_sys::Headers::new_with_str_sequence_sequence(&pairs)?;
-    let response = Response::from_bytes(body)?.with_status(parts.status.as_u16());
+    let response = response.with_status(parts.status.as_u16());
     Ok(response.with_headers(worker::Headers(headers)))
 }
 

@@ -2,6 +2,7 @@
 
 mod d1;
 mod fetch;
+mod files;
 mod http;
 mod notifier;
 mod objects;
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use worker::{Env, Request, Response, ScheduleContext, ScheduledEvent, event};
 
 use crate::routes;
+use crate::storage::media_files::FilePart;
 use platform::{EdgePlatform, Spawner};
 
 /// Every HTTP request that is not for a static asset.
@@ -21,13 +23,16 @@ use platform::{EdgePlatform, Spawner};
 async fn fetch(request: Request, env: Env, context: worker::Context) -> worker::Result<Response> {
     let spawner = Spawner::Worker(Rc::new(context));
     let answer = match http::read(request).await {
-        Ok(request) => match EdgePlatform::context(&env, spawner) {
+        Ok((request, body)) => match EdgePlatform::context_with(&env, spawner, body) {
             Ok(context) => routes::dispatch(context, request).await,
             Err(error) => routes::error_answer(&error),
         },
         Err(error) => routes::error_answer(&error),
     };
-    http::write(answer)
+    match answer.extensions().get::<FilePart>().cloned() {
+        Some(part) => http::write_file(&env, answer, &part).await,
+        None => http::write(answer),
+    }
 }
 
 /// The cron trigger.

@@ -10,9 +10,11 @@ use ruma::RoomId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
+use worker::web_sys::ReadableStream;
 use worker::{Delay, Env, Stub};
 
 use super::d1::{self, D1};
+use super::files;
 use super::waiter::SocketWaiter;
 use crate::config::Config;
 use crate::context::{Context, Isolate, Meter, Platform};
@@ -23,6 +25,7 @@ use crate::error::ApiError;
 use crate::log;
 use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
+use crate::storage::media_files::{FileBody, FileError};
 
 /// Who keeps work alive after the answer.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub struct EdgePlatform {
     config: Rc<Config>,
     meter: Rc<Meter>,
     spawner: Spawner,
+    /// The body of the request, if it has not been read.
+    body: RefCell<Option<ReadableStream>>,
 }
 
 thread_local! {
@@ -53,11 +58,24 @@ impl EdgePlatform {
     /// # Errors
     /// A variable that cannot be understood: logged by name.
     pub fn context(env: &Env, spawner: Spawner) -> Result<Context, ApiError> {
+        Self::context_with(env, spawner, None)
+    }
+
+    /// As [`EdgePlatform::context`], for a request whose body is still to come.
+    ///
+    /// # Errors
+    /// As [`EdgePlatform::context`].
+    pub fn context_with(
+        env: &Env,
+        spawner: Spawner,
+        body: Option<ReadableStream>,
+    ) -> Result<Context, ApiError> {
         let config = config(env)?;
         let meter = Rc::new(Meter::default());
         let (env, isolate) = (env.clone(), ISOLATE.with(Rc::clone));
-        let platform = Rc::new(Self { env, config: config.clone(), meter: meter.clone(), spawner });
-        Ok(Context { config, platform, meter, isolate })
+        let (settings, body) = (config.clone(), RefCell::new(body));
+        let platform = Self { env, config: settings, meter: meter.clone(), spawner, body };
+        Ok(Context { config, platform: Rc::new(platform), meter, isolate })
     }
 
     fn stub(&self, binding: &str, name: &str) -> Result<Stub, ApiError> {
@@ -165,6 +183,25 @@ impl Platform for EdgePlatform {
         bounds: Bounds,
     ) -> Result<http::Response<Vec<u8>>, FetchError> {
         super::fetch::fetch(request, bounds).await
+    }
+
+    async fn put_file(&self, path: &str, body: FileBody) -> Result<u64, FileError> {
+        let bucket = files::bucket(&self.env)?;
+        match body {
+            FileBody::Bytes(bytes) => files::put_bytes(&bucket, path, bytes).await,
+            FileBody::OfRequest { length, bytes_max } => {
+                let body = self.body.take();
+                files::put_stream(&bucket, path, body, length, bytes_max).await
+            }
+        }
+    }
+
+    async fn get_file(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+        files::get(&files::bucket(&self.env)?, path).await
+    }
+
+    async fn delete_files(&self, paths: &[String]) -> Result<(), FileError> {
+        files::delete(&files::bucket(&self.env)?, paths).await
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

@@ -13,6 +13,9 @@ mod filters;
 mod initial_sync;
 mod login;
 mod long_poll;
+mod media_download;
+mod media_preview;
+mod media_upload;
 mod membership;
 mod meta;
 mod notifications;
@@ -46,6 +49,7 @@ mod voip;
 
 pub use dispatch::{Answer, dispatch, error_answer};
 pub use endpoint::{Access, Caller, Incoming, Route};
+pub use media_upload::takes_a_file;
 
 use endpoint::{authenticated, batched, json, public, raw};
 
@@ -80,6 +84,9 @@ pub fn table() -> Vec<Route> {
         threepids::routes(),
         typing::routes(),
         user_directory::routes(),
+        media_upload::routes(),
+        media_download::routes(),
+        media_preview::routes(),
         voip::routes(),
         room_state::routes(),
         room_members::routes(),

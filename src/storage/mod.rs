@@ -14,6 +14,8 @@ pub mod events;
 pub mod install;
 pub mod local_memberships;
 pub mod login_tokens;
+pub mod media;
+pub mod media_files;
 pub mod open_id_tokens;
 pub mod presence;
 pub mod profiles;

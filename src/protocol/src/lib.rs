@@ -17,6 +17,7 @@
 //! | `initial_power_levels` | the power levels among them |
 //! | `room_upgrade` | the events that make the room that replaces another |
 //! | `filter` | which events and fields a client wants |
+//! | `media` | files and previews: how they are handed out, thumbnails, addresses, pages |
 //! | `login_identifier` | whom a login names |
 //! | `password` | passwords in the form that is hashed |
 //! | `push_rules` | the push rules that everyone starts with |
@@ -40,6 +41,7 @@ pub mod event_builder;
 pub mod filter;
 mod initial_power_levels;
 pub mod login_identifier;
+pub mod media;
 pub mod membership_change;
 pub mod password;
 pub mod pdu;
