@@ -1367,6 +1367,8 @@ CREATE TABLE IF NOT EXISTS local_media_repository (
     authenticated BOOLEAN NOT NULL DEFAULT FALSE,
     sha256 TEXT
 );
+CREATE INDEX IF NOT EXISTS users_have_local_media
+    ON local_media_repository (user_id, created_ts);
 
 CREATE TABLE IF NOT EXISTS local_media_repository_thumbnails (
     media_id TEXT,

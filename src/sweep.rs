@@ -6,10 +6,13 @@ use crate::accounts::{deactivation, user_directory};
 use crate::context::Context;
 use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
+use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::storage::database::Results;
 use crate::storage::presence::ObserverRow;
 use crate::storage::typing::ExpiredRow;
-use crate::storage::{login_tokens, presence, typing, ui_auth_sessions, user_ips};
+use crate::storage::{
+    login_tokens, media, presence, typing, ui_auth_sessions, url_previews, user_ips,
+};
 
 /// How often it runs: see the triggers of wrangler.toml.
 const INTERVAL_MS: u64 = 5 * 60 * 1000;
@@ -48,6 +51,8 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));
     statements.push(user_ips::delete_older_than(now_ms.saturating_sub(USER_IPS_LIFETIME_MS)));
     statements.push(login_tokens::delete_older_than(now_ms));
+    statements.push(media::delete_unused(now_ms.saturating_sub(PENDING_LIFETIME_MS)));
+    statements.push(url_previews::delete_expired(now_ms.saturating_sub(DAY_MS)));
     context.batch(statements).await?;
     Ok(())
 }

@@ -110,9 +110,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("serving", &["serving", "storage", "context"]),
     ("outbound", &["outbound", "context", "config"]),
     ("accounts", &["accounts", "outbound", "storage", "durable", "context", "config"]),
+    ("media", &["media", "pictures", "outbound", "storage", "context", "config"]),
+    ("pictures", &["pictures"]),
     (
         "routes",
-        &["routes", "accounts", "serving", "outbound", "storage", "durable", "context", "config"],
+        &[
+            "routes", "accounts", "media", "serving", "outbound", "storage", "durable", "context",
+            "config",
+        ],
     ),
 ];
 

@@ -5,7 +5,7 @@ import { Log, LogLevel } from "miniflare";
 import { parse } from "smol-toml";
 import { buildFolder } from "../build/wasm.mjs";
 import { root } from "../run.mjs";
-import { outboundService } from "./outbound.mjs";
+import { outboundService, publicNetwork } from "./outbound.mjs";
 import { servePages } from "./pages.mjs";
 
 export function readConfiguration() {
@@ -21,7 +21,10 @@ export function miniflareOptions(config, settings, vars) {
     modulesRoot: buildFolder,
     modules: modules(config),
     bindings: { ...vars, WORKER_FIRST: config.assets.run_worker_first },
-    serviceBindings: { PAGES: servePages(path.join(root, config.assets.directory)) },
+    serviceBindings: {
+      PAGES: servePages(path.join(root, config.assets.directory)),
+      PUBLIC_NETWORK: publicNetwork(settings),
+    },
     outboundService: outboundService(settings),
     cf: false,
     log: new Log(LogLevel.WARN),

@@ -182,7 +182,7 @@ impl Platform for EdgePlatform {
         request: http::Request<Vec<u8>>,
         bounds: Bounds,
     ) -> Result<http::Response<Vec<u8>>, FetchError> {
-        super::fetch::fetch(request, bounds).await
+        super::fetch::fetch(&self.env, request, bounds).await
     }
 
     async fn put_file(&self, path: &str, body: FileBody) -> Result<u64, FileError> {

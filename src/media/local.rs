@@ -65,7 +65,7 @@ pub fn not_found() -> ApiError {
 
 fn touch(context: &Context, media_id: &str, row: &MediaRow) {
     let now_ms = context.now_ms();
-    if row.last_access_ts.is_some_and(|ts| now_ms < ts + TOUCH_EVERY_MS) {
+    if now_ms < row.last_access_ts.unwrap_or(row.created_ts) + TOUCH_EVERY_MS {
         return;
     }
     let (later, media_id) = (context.clone(), media_id.to_owned());

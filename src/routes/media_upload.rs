@@ -5,11 +5,12 @@
 use http::Method;
 use http::header::CONTENT_TYPE;
 use myelin_protocol::media::serving::TYPE_DEFAULT;
-use ruma::api::client::media::get_media_config::v3 as config_v3;
-use ruma::api::client::authenticated_media::get_media_config::v1 as config_v1;
+use ruma::api::client::authenticated_media::get_media_config::v1;
 use serde_json::json;
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, authenticated, json as answer, raw};
+use super::endpoint::{
+    Access, Answer, Caller, Incoming, Route, authenticated, json as answer, raw,
+};
 use crate::error::{ApiError, ErrorCode};
 use crate::media::limits::{Limits, PENDING_LIFETIME_MS, PENDING_MAX};
 use crate::media::local::not_found;
@@ -33,8 +34,10 @@ pub fn routes() -> Vec<Route> {
         raw(Method::POST, UPLOAD, upload),
         raw(Method::PUT, UPLOAD_TO, upload_to),
         raw(Method::POST, CREATE, create),
-        authenticated(get_config),
-        authenticated(get_config_unversioned).also("/_matrix/media/v1/config"),
+        authenticated(get_config)
+            .also("/_matrix/media/v3/config")
+            .also("/_matrix/media/r0/config")
+            .also("/_matrix/media/v1/config"),
     ]
 }
 
@@ -48,21 +51,9 @@ pub fn takes_a_file(method: &str, path: &str) -> bool {
 }
 
 /// `GET /_matrix/client/v1/media/config`
-async fn get_config(
-    caller: Caller,
-    _request: config_v1::Request,
-) -> Result<config_v1::Response, ApiError> {
+async fn get_config(caller: Caller, _request: v1::Request) -> Result<v1::Response, ApiError> {
     let limits = Limits::of(&caller.context.config)?;
-    Ok(config_v1::Response::new(limits.file_bytes_max.try_into().unwrap_or(ruma::UInt::MAX)))
-}
-
-/// `GET /_matrix/media/v3/config`
-async fn get_config_unversioned(
-    caller: Caller,
-    _request: config_v3::Request,
-) -> Result<config_v3::Response, ApiError> {
-    let limits = Limits::of(&caller.context.config)?;
-    Ok(config_v3::Response::new(limits.file_bytes_max.try_into().unwrap_or(ruma::UInt::MAX)))
+    Ok(v1::Response::new(limits.file_bytes_max.try_into().unwrap_or(ruma::UInt::MAX)))
 }
 
 /// What a client says of its file.

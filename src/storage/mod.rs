@@ -41,6 +41,7 @@ pub mod sync;
 pub mod typing;
 pub mod ui_auth_sessions;
 pub mod user_directory;
+pub mod url_previews;
 pub mod user_external_ids;
 pub mod user_filters;
 pub mod user_ips;

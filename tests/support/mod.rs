@@ -160,8 +160,12 @@ impl Server {
     ) -> impl Future<Output = Reply> + 'static + use<> {
         let context = self.platform.context();
         let cost = context.meter.clone();
+        let platform = self.platform.clone();
         async move {
-            let (parts, bytes) = myelin::routes::dispatch(context, request).await.into_parts();
+            let (parts, mut bytes) = myelin::routes::dispatch(context, request).await.into_parts();
+            if let Some(part) = parts.extensions.get() {
+                bytes = platform.file_part(part);
+            }
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             Reply { status: parts.status.as_u16(), headers: parts.headers, body, bytes, cost }
         }

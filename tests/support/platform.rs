@@ -2,7 +2,7 @@
 //! stands still until somebody waits for it, randomness comes from a seed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
@@ -19,6 +19,7 @@ use myelin::durable::{
 use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
+use myelin::storage::media_files::{FileBody, FileError, FilePart};
 use ruma::{OwnedRoomId, RoomId};
 
 use super::internet::Internet;
@@ -30,6 +31,10 @@ pub struct SqlitePlatform {
     pub config: RefCell<Rc<Config>>,
     pub notifiers: Notifiers,
     pub internet: Internet,
+    /// The bucket.
+    pub files: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// Of the next file that is put there.
+    pub file_error: RefCell<Option<FileError>>,
     me: Weak<Self>,
     isolate: RefCell<Rc<Isolate>>,
     rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
@@ -90,6 +95,8 @@ impl SqlitePlatform {
             config: RefCell::new(Rc::new(config)),
             notifiers: Notifiers::default(),
             internet: Internet::default(),
+            files: RefCell::default(),
+            file_error: RefCell::default(),
             me: me.clone(),
             isolate: RefCell::default(),
             rooms: RefCell::default(),
@@ -118,6 +125,14 @@ impl SqlitePlatform {
         self.rooms.borrow_mut().clear();
         self.guards.borrow_mut().clear();
         self.notifiers.close();
+    }
+
+    /// The bytes that the body of an answer stands for.
+    pub fn file_part(&self, part: &FilePart) -> Vec<u8> {
+        let bytes = self.files.borrow().get(&part.path).cloned().expect("the file is there");
+        let (offset, length) = part.range.unwrap_or((0, part.length));
+        let (offset, length) = (offset as usize, length as usize);
+        bytes[offset..offset + length].to_vec()
     }
 
     pub fn set_weather(&self, weather: Option<Weather>) {
@@ -237,6 +252,28 @@ impl Platform for SqlitePlatform {
     ) -> Result<http::Response<Vec<u8>>, FetchError> {
         self.hop().await;
         self.internet.fetch(request, bounds)
+    }
+
+    async fn put_file(&self, path: &str, body: FileBody) -> Result<u64, FileError> {
+        self.hop().await;
+        let FileBody::Bytes(bytes) = body else { panic!("requests have been read here") };
+        if let Some(error) = self.file_error.take() {
+            return Err(error);
+        }
+        let length = bytes.len() as u64;
+        self.files.borrow_mut().insert(path.to_owned(), bytes);
+        Ok(length)
+    }
+
+    async fn get_file(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+        self.hop().await;
+        Ok(self.files.borrow().get(path).cloned())
+    }
+
+    async fn delete_files(&self, paths: &[String]) -> Result<(), FileError> {
+        self.hop().await;
+        self.files.borrow_mut().retain(|path, _| !paths.contains(path));
+        Ok(())
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {

@@ -1,6 +1,6 @@
 //! Which addresses may be looked at for a preview: none of the server's own network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
