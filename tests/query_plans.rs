@@ -11,12 +11,15 @@ use myelin::storage::presence;
 use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
 use myelin::storage::receipts;
 use myelin::storage::registration_tokens;
+use myelin::storage::relations::{self, ChildrenQuery, NewRelation};
 use myelin::storage::room_aliases;
+use myelin::storage::room_log::{self, RedactionRow};
 use myelin::storage::room_members;
 use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
 use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
+use myelin::storage::threads::{self, ThreadPlace, ThreadsQuery};
 use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
 use myelin::storage::user_directory::{self, Entry, Lookup, RoomUser};
@@ -99,6 +102,31 @@ fn pages(selections: &mut Vec<(&'static str, Selection)>) {
     selections.push(("the last", event_pages::last_at(&room_id, 1)));
 }
 
+fn related(selections: &mut Vec<(&'static str, Selection)>) {
+    let (room_id, parent_id) = (owned_room_id!("!a:b"), owned_event_id!("$e"));
+    let ids = [parent_id.clone()];
+    selections.push(("before joining", relations::before_joining(&ids, "@a:b")));
+    let place = ThreadPlace { topological_ordering: 1, stream_ordering: 1 };
+    for flag in [false, true] {
+        let query = ChildrenQuery {
+            room_id: &room_id,
+            parent_id: &parent_id,
+            relation_type: Some("m.thread"),
+            event_type: Some("m.room.message"),
+            recurse: flag,
+            direction: Direction::Backward,
+            from: Some(RoomStreamToken::historic(1, 1)),
+            to: Some(RoomStreamToken::live(1)),
+            limit: 5,
+            reader: "@a:b",
+        };
+        selections.push(("children", relations::children(&query)));
+        let (from, limit, reader) = (Some(place), 5, "@a:b");
+        let query = ThreadsQuery { room_id: &room_id, participated: flag, from, limit, reader };
+        selections.push(("threads", threads::roots(&query)));
+    }
+}
+
 fn states(selections: &mut Vec<(&'static str, Selection)>) {
     let filters = [
         ("all", StateFilter::All),
@@ -121,11 +149,33 @@ fn events_and_their_states_are_found_by_index() {
     let mut selections = Vec::new();
     pages(&mut selections);
     states(&mut selections);
+    related(&mut selections);
     for (name, selection) in selections {
         let served = events::served(selection.clone());
         assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
-        let visibility = events::visibility(selection, "@a:b");
+        let visibility = events::visibility(selection.clone(), "@a:b");
         assert_eq!(walks(&connection, &visibility), [""; 0], "{name}: {}", visibility.sql);
+        let related = relations::aggregations(selection, "@a:b");
+        assert_eq!(walks(&connection, &related), [""; 0], "{name}: {}", related.sql);
+    }
+}
+
+#[test]
+fn what_a_new_event_is_about_is_found_by_index() {
+    let sender = owned_user_id!("@a:b");
+    let new = NewRelation {
+        parent_id: "$e",
+        relation_type: "m.annotation",
+        key: Some("+"),
+        event_type: "m.reaction",
+        sender: &sender,
+    };
+    let redaction = RedactionRow { event_id: "$r".to_owned(), redacts: "$e".to_owned() };
+    let mut statements = vec![relations::parents(&[new])];
+    statements.extend(room_log::delete_relations("!a:b", &[redaction]));
+    let connection = database();
+    for statement in statements {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
     }
 }
 

@@ -18,7 +18,8 @@ use crate::durable::Waited;
 use crate::error::ApiError;
 use crate::serving::legacy::{as_first_version, data_event, presence_event, receipt_events};
 use crate::serving::sync::changes;
-use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline, read_state, state, timeline};
+use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline};
+use crate::serving::{aggregations, read_state, state, timeline};
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
 use crate::storage::database::{Results, Statement};
 use crate::storage::event_pages::{self, StreamWindow};
@@ -150,7 +151,7 @@ impl EventStream {
             device_id: self.caller.device_id.clone(),
             ignored: look.ignored.iter().map(|row| row.ignored_user_id.clone()).collect(),
         };
-        let (mut chunk, last) = self.history(&reader, &own, &mut results)?;
+        let (mut chunk, last) = self.history(&reader, &own, &mut results).await?;
         if let Some(last) = last {
             // The rest of the rooms comes with the next answer.
             return Ok((chunk, self.from.with_room_key(RoomStreamToken::live(last))));
@@ -195,13 +196,14 @@ impl EventStream {
         let rooms: Vec<OwnedRoomId> = windows.iter().map(|window| window.room_id.clone()).collect();
         let earliest =
             event_pages::earliest(windows, EVENTS_OF_ROOM_MAX, &RoomEventFilter::empty());
-        let [served, visibility] = timeline(earliest, user_id);
-        let own = state(event_pages::by_id(own));
-        vec![events::readers(&rooms, user_id), served, visibility, own]
+        let mut batch = vec![events::readers(&rooms, user_id)];
+        batch.extend(timeline(earliest, user_id));
+        batch.push(state(event_pages::by_id(own)));
+        batch
     }
 
     /// The events, and where they end if there are more.
-    fn history(
+    async fn history(
         &self,
         reader: &Reader,
         own: &[OwnedEventId],
@@ -218,7 +220,8 @@ impl EventStream {
             let event_json = reader.format(event, membership, EventFormat::Client, now_ms);
             (event.stream_ordering, as_first_version(&event_json))
         };
-        let visible = timeline.visible(reader, &rooms);
+        let mut visible = timeline.visible(reader, &rooms);
+        aggregations::add(&self.caller.context, reader, &rooms, &mut visible).await?;
         let visible = visible.iter().filter(|visible| !own.contains(&visible.event.pdu.event_id));
         let mut events: Vec<(i64, Value)> =
             visible.map(|visible| format(&visible.event, Some(&visible.membership))).collect();

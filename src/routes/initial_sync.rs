@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::serving::legacy::{as_first_version, data_event, presence_event, receipt_events};
 use crate::serving::sync::changes;
 use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline, VisibleEvent};
-use crate::serving::{read_state, state, timeline};
+use crate::serving::{aggregations, read_state, state, timeline};
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
 use crate::storage::database::{Results, Statement};
 use crate::storage::event_pages::{self, StreamWindow};
@@ -222,7 +222,9 @@ impl<'a> Contents<'a> {
         let rooms: Vec<ReaderRow> = results.rows()?;
         let rooms = rooms.into_iter().map(|room| (room.room_id.clone(), room)).collect();
         let mut messages: BTreeMap<OwnedRoomId, Vec<VisibleEvent>> = BTreeMap::new();
-        for visible in Timeline::read(&mut results)?.visible(reader, &rooms) {
+        let mut visible = Timeline::read(&mut results)?.visible(reader, &rooms);
+        aggregations::add(&caller.context, reader, &rooms, &mut visible).await?;
+        for visible in visible {
             messages.entry(visible.event.pdu.room_id.clone()).or_default().push(visible);
         }
         let mut state: HashMap<OwnedRoomId, Vec<StoredEvent>> = HashMap::new();
@@ -309,15 +311,14 @@ fn statements(reader: &Reader, asked: &[Asked], limit: u32) -> Vec<Statement> {
         |room: &Asked| StreamWindow { room_id: room.room_id.clone(), after: 0, upto: room.upto };
     let windows: Vec<StreamWindow> = asked.iter().map(window).collect();
     let latest = event_pages::latest(&windows, limit, &RoomEventFilter::empty());
-    let [served, visibility] = timeline(latest, user_id.as_str());
-    vec![
-        events::readers(&ids, user_id.as_str()),
-        served,
-        visibility,
+    let mut batch = vec![events::readers(&ids, user_id.as_str())];
+    batch.extend(timeline(latest, user_id.as_str()));
+    batch.extend([
         state(state_groups::current(&present, &StateFilter::All)),
         state(state_groups::of_groups(&past, &StateFilter::All)),
         receipts::in_rooms(user_id, &present, NOW),
         room_tags::select_rooms(user_id, &ids),
         account_data::select_rooms(user_id, &ids),
-    ]
+    ]);
+    batch
 }

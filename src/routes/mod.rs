@@ -28,6 +28,7 @@ mod push_rule_changes;
 mod push_rules;
 mod receipts;
 mod register;
+mod relations;
 mod room_create;
 mod room_event;
 mod room_keys;
@@ -41,6 +42,7 @@ mod single_sign_on;
 mod sync;
 mod tags;
 mod third_party;
+mod threads;
 mod threepids;
 mod typing;
 mod user_directory;
@@ -92,6 +94,8 @@ pub fn table() -> Vec<Route> {
         room_members::routes(),
         room_messages::routes(),
         room_event::routes(),
+        relations::routes(),
+        threads::routes(),
         directory::routes(),
         public_rooms::routes(),
         initial_sync::routes(),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
-use crate::serving::{self, Reader, StoredEvent, Timeline};
+use crate::serving::{self, Reader, StoredEvent, Timeline, aggregations};
 use crate::storage::database::Results;
 use crate::storage::event_pages;
 use crate::storage::event_push_actions::{self, NotificationRow};
@@ -110,8 +110,10 @@ async fn visible_events(
     let rooms = results.rows::<ReaderRow>()?.into_iter();
     let rooms = rooms.map(|row| (row.room_id.clone(), row)).collect();
     let now_ms = caller.context.now_ms();
-    let visible = timeline.visible_or_known(reader, &rooms, &own).into_iter();
+    let mut visible = timeline.visible_or_known(reader, &rooms, &own);
+    aggregations::add(&caller.context, reader, &rooms, &mut visible).await?;
     Ok(visible
+        .into_iter()
         .map(|seen| {
             let (event, membership) = (&seen.event, Some(seen.membership.as_str()));
             let json = reader.format(event, membership, EventFormat::ClientWithoutRoomId, now_ms);

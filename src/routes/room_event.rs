@@ -29,7 +29,8 @@ async fn get_event(access: Access, request: event::Request) -> Result<event::Res
     let statements = |reader: &str| timeline(selection, reader).to_vec();
     let mut read = RoomRead::begin(access, request.room_id, statements).await?;
     let timeline = read.timeline()?;
-    let visible = read.visible(timeline);
+    let mut visible = read.visible(timeline);
+    read.add_aggregations(&mut visible).await?;
     // An event that may not be seen is as good as none.
     let visible = visible.first().ok_or_else(|| ApiError::not_found("Event not found."))?;
     Ok(event::Response::new(read.format_visible(visible)))
@@ -57,10 +58,11 @@ async fn get_context(
         timeline.events.first().map(StoredEvent::token_before),
         timeline.events.last().map(StoredEvent::token_after),
     );
-    let visible = read.visible(timeline);
+    let mut visible = read.visible(timeline);
     let position = visible.iter().position(|visible| is_asked(&visible.event));
     let position = position
         .ok_or_else(|| ApiError::forbidden("You don't have permission to access that event."))?;
+    read.add_aggregations(&mut visible).await?;
     let state = state_after(&read, &visible, position, filter).await?;
     let mut response = respond(&read, &visible, position, filter);
     response.state = read.format_state(&state);

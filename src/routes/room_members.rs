@@ -13,7 +13,7 @@ use serde_json::json;
 use super::room_read::RoomRead;
 use super::{Access, Answer, Incoming, Route, batched, json as answer, raw};
 use crate::error::ApiError;
-use crate::serving::{RoomAccess, StoredEvent, read_state, state, timeline};
+use crate::serving::{RoomAccess, StoredEvent, Timeline, judged, read_state, state};
 use crate::storage::database::Statement;
 use crate::storage::event_pages;
 use crate::storage::room_members::{self, JoinedMemberRow, MemberProfile, RoomRow};
@@ -73,13 +73,14 @@ fn members_at(
     filter: &StateFilter,
     reader: &str,
 ) -> Vec<Statement> {
-    let [events, visibility] = timeline(event_pages::last_at(room_id, position), reader);
-    vec![events, visibility, state(state_groups::at(room_id, position, filter))]
+    let mut batch = judged(event_pages::last_at(room_id, position), reader).to_vec();
+    batch.push(state(state_groups::at(room_id, position, filter)));
+    batch
 }
 
 /// Whoever may see the last event there may see who the members were.
 fn take_members_at(read: &mut RoomRead) -> Result<Vec<StoredEvent>, ApiError> {
-    let timeline = read.timeline()?;
+    let timeline = Timeline::read_judged(&mut read.results)?;
     let members = read_state(&mut read.results)?;
     if timeline.events.is_empty() {
         // Who may not read the room learns nothing of its past either.

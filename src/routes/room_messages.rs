@@ -1,7 +1,7 @@
 //! A page of a room's history. Client-Server API, "Getting events for a room".
 
 use myelin_protocol::filter::{effective_limit, pdu_matches};
-use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
+use myelin_protocol::sync_token::{InvalidToken, RoomStreamToken, StreamToken};
 use ruma::api::Direction as RequestDirection;
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::message::get_message_events::v3 as messages;
@@ -29,8 +29,9 @@ async fn get_messages(
         RequestDirection::Backward => Direction::Backward,
         RequestDirection::Forward => Direction::Forward,
     };
-    let from = request.from.as_deref().map(parse_token).transpose()?;
-    let to = request.to.as_deref().map(parse_token).transpose()?;
+    let place = |token: &str| Ok::<_, ApiError>(parse_token(token)?.room_key);
+    let from = request.from.as_deref().map(place).transpose()?;
+    let to = request.to.as_deref().map(place).transpose()?;
     let limit = effective_limit(Some(request.limit), LIMIT_DEFAULT);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let (room_id, filter) = (request.room_id.clone(), &request.filter);
@@ -47,7 +48,8 @@ async fn get_messages(
         timeline.events.reverse();
     }
     let (start, end) = ends(&timeline, direction, from);
-    let visible = visible_matches(&read, timeline, filter);
+    let mut visible = visible_matches(&read, timeline, filter);
+    read.add_aggregations(&mut visible).await?;
     let mut response = messages::Response::new();
     response.state = read.format_state(&lazy_members(&read, filter, &visible).await?);
     response.chunk = read.format_timeline(&visible);
@@ -56,10 +58,9 @@ async fn get_messages(
     Ok(response)
 }
 
-/// Reads the room's part of a pagination or sync token.
-fn parse_token(token: &str) -> Result<RoomStreamToken, ApiError> {
-    let token: Result<StreamToken, _> = token.parse();
-    Ok(token.map_err(|error| ApiError::invalid_param(error.to_string()))?.room_key)
+/// Reads a pagination or sync token.
+pub(super) fn parse_token(token: &str) -> Result<StreamToken, ApiError> {
+    token.parse().map_err(|error: InvalidToken| ApiError::invalid_param(error.to_string()))
 }
 
 /// Where the page begins, and where the next one does; no end when there is nothing more.

@@ -9,7 +9,8 @@ use ruma::serde::Raw;
 
 use super::{Access, Caller};
 use crate::error::ApiError;
-use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline, VisibleEvent, read_state, state};
+use crate::serving::{Reader, RoomAccess, StoredEvent, Timeline, VisibleEvent};
+use crate::serving::{aggregations, read_state, state};
 use crate::storage::database::{Results, Statement};
 use crate::storage::events::{self, IgnoredRow, ReaderRow, Selection};
 use crate::storage::state_groups::{self, StateFilter};
@@ -57,7 +58,7 @@ impl RoomRead {
         RoomAccess::of(self.room.as_ref())
     }
 
-    /// Takes the next two results: what the reader may see of a timeline.
+    /// Takes the next three results: what the reader may see of a timeline.
     ///
     /// # Errors
     /// If the rows are not those of a timeline.
@@ -67,8 +68,19 @@ impl RoomRead {
 
     /// What the reader may see of it.
     pub fn visible(&self, timeline: Timeline) -> Vec<VisibleEvent> {
-        let room = self.room.clone().map(|room| (room.room_id.clone(), room));
-        timeline.visible(&self.reader, &HashMap::from_iter(room))
+        timeline.visible(&self.reader, &self.rooms())
+    }
+
+    fn rooms(&self) -> HashMap<OwnedRoomId, ReaderRow> {
+        HashMap::from_iter(self.room.clone().map(|room| (room.room_id.clone(), room)))
+    }
+
+    /// Reads what relates to events and is shown with them: one batch, or none.
+    ///
+    /// # Errors
+    /// The batch's own.
+    pub async fn add_aggregations(&self, visible: &mut [VisibleEvent]) -> Result<(), ApiError> {
+        aggregations::add(&self.caller.context, &self.reader, &self.rooms(), visible).await
     }
 
     /// Takes the next result, which must be the room's present state; for those who have left,

@@ -3,16 +3,18 @@
 //! How it is used, by everything that serves events:
 //! 1. Say which events: a [`Selection`] of `storage::event_pages` or `storage::state_groups`
 //!    (events of any number of rooms).
-//! 2. Put [`timeline`]`(selection, reader)` (two statements) or [`state`]`(selection)` (one) into
+//! 2. Put [`timeline`]`(selection, reader)` (three statements) or [`state`]`(selection)` (one) into
 //!    a batch. `reader` is a user id or, in the batch that authenticates, the access token.
 //!    `events::readers` and `events::ignored_users` go into the same batch.
 //! 3. [`Timeline::read`] or [`read_state`] takes their results.
-//! 4. [`Timeline::visible`] drops what the reader may not see; [`Reader::format`] writes the rest.
+//! 4. [`Timeline::visible`] drops what the reader may not see; [`aggregations::add`] reads what
+//!    relates to the rest; [`Reader::format`] writes it.
 //!
 //! Invariant: nothing of a timeline leaves without [`Timeline::visible`]. State is served without
 //! a check of its own: whoever may see a place of the timeline may see the state there, and
 //! [`RoomAccess`] says which state that is.
 
+pub mod aggregations;
 mod group_states;
 pub mod legacy;
 mod room_access;
@@ -36,6 +38,7 @@ pub use stored_event::{InternalMetadata, Replaced, StoredEvent};
 use crate::log;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::events::{self, EventRow, ReaderRow, Selection};
+use crate::storage::relations;
 use group_states::GroupStates;
 
 /// Who reads.
@@ -47,8 +50,15 @@ pub struct Reader {
     pub ignored: HashSet<OwnedUserId>,
 }
 
-/// Two statements: the events, and what decides who sees them.
-pub fn timeline(selection: Selection, user_or_token: &str) -> [Statement; 2] {
+/// Three statements: the events, what decides who sees them, and what relates to them.
+pub fn timeline(selection: Selection, user_or_token: &str) -> [Statement; 3] {
+    let related = relations::aggregations(selection.clone(), user_or_token);
+    let [served, visibility] = judged(selection, user_or_token);
+    [served, visibility, related]
+}
+
+/// The first two of them, for events with which nothing else is shown.
+pub fn judged(selection: Selection, user_or_token: &str) -> [Statement; 2] {
     [events::served(selection.clone()), events::visibility(selection, user_or_token)]
 }
 
@@ -93,6 +103,16 @@ impl Timeline {
     /// # Errors
     /// If the rows are not of those statements.
     pub fn read(results: &mut Results) -> Result<Self, DatabaseError> {
+        let mut timeline = Self::read_judged(results)?;
+        aggregations::distribute(results.rows()?, &mut timeline.events);
+        Ok(timeline)
+    }
+
+    /// Takes the results of [`judged`].
+    ///
+    /// # Errors
+    /// If the rows are not of those statements.
+    pub fn read_judged(results: &mut Results) -> Result<Self, DatabaseError> {
         let events = parse(results.rows()?);
         Ok(Self { events, groups: GroupStates::new(results.rows()?) })
     }
@@ -192,6 +212,19 @@ impl Reader {
         format: EventFormat,
         now_ms: u64,
     ) -> Box<RawValue> {
+        let of = event.aggregations.as_ref().filter(|_| format != EventFormat::Federation);
+        let relations = of.and_then(|of| of.format(event, self, format, now_ms));
+        self.format_with(event, membership, relations.as_deref(), format, now_ms)
+    }
+
+    fn format_with(
+        &self,
+        event: &StoredEvent,
+        membership: Option<&str>,
+        relations: Option<&RawValue>,
+        format: EventFormat,
+        now_ms: u64,
+    ) -> Box<RawValue> {
         let replaced = event.replaced.as_ref();
         let extras = UnsignedExtras {
             transaction_id: self.transaction_id(event),
@@ -200,7 +233,7 @@ impl Reader {
             replaces_state: replaced.map(|replaced| &*replaced.event_id),
             redacted_because: event.redaction.as_ref(),
             membership,
-            relations: None,
+            relations,
             include_room_state: false,
         };
         EventFormatter { rules: &event.rules, format, now_ms }.format(&event.pdu, &extras)

@@ -10,6 +10,7 @@ use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::aggregations::Aggregations;
 use crate::storage::events::EventRow;
 
 /// Why a row cannot be served.
@@ -55,6 +56,8 @@ pub struct StoredEvent {
     pub sender_erased: bool,
     pub redaction: Option<Pdu>,
     pub replaced: Option<Replaced>,
+    /// What relates to it, if that has been asked for and there is anything.
+    pub aggregations: Option<Box<Aggregations>>,
 }
 
 impl StoredEvent {
@@ -96,6 +99,7 @@ impl StoredEvent {
                 sender: pdu.sender.clone(),
                 content: pdu.content.clone(),
             }),
+            aggregations: None,
             rules,
         })
     }

@@ -74,6 +74,11 @@ fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
         "SELECT e.stream_ordering FROM events e
          WHERE e.room_id = {room_id} AND NOT e.outlier AND e.rejection_reason IS NULL"
     ));
+    push_place(selection, query);
+}
+
+/// The place and the size of a page of the events `e`, and what of it the reader wants and may see.
+pub(super) fn push_place(selection: &mut Selection, query: &PageQuery<'_>) {
     let (after, until, order) = match query.direction {
         Direction::Backward => (&query.to, &query.from, "DESC"),
         Direction::Forward => (&query.from, &query.to, "ASC"),
@@ -84,6 +89,7 @@ fn push_page(selection: &mut Selection, query: &PageQuery<'_>) {
     if let Some(token) = until {
         push_bound(selection, "<=", token);
     }
+    let room_id = selection.bind(query.room_id.as_str());
     push_leave(selection, &room_id, query.reader);
     push_filter(selection, query.filter);
     let limit = selection.bind(query.limit);
@@ -109,12 +115,17 @@ fn push_bound(selection: &mut Selection, operator: &str, token: &RoomStreamToken
 }
 
 /// Every bound on the stream alone has a `+`: the page is read along the topological index.
-/// What came after somebody left is not theirs to page through, unless everyone may read it.
 fn push_leave(selection: &mut Selection, room_id: &str, user_or_token: &str) {
     let parameter = selection.bind(user_or_token);
-    let reader = reader(&parameter);
-    selection.push(&format!(
-        " AND +e.stream_ordering <= coalesce(
+    let until = visible_until(&reader(&parameter), room_id);
+    selection.push(&format!(" AND +e.stream_ordering <= {until}"));
+}
+
+/// The SQL of the last place of a room that a reader may look at. What came after somebody left is
+/// not theirs to see, unless everyone may read it.
+pub(super) fn visible_until(reader: &str, room_id: &str) -> String {
+    format!(
+        "coalesce(
             (SELECT m.event_stream_ordering FROM local_current_membership m
              WHERE m.user_id = {reader} AND m.room_id = {room_id} AND m.membership = 'leave'
                AND NOT EXISTS (SELECT 1 FROM current_state_events v
@@ -123,7 +134,7 @@ fn push_leave(selection: &mut Selection, room_id: &str, user_or_token: &str) {
                      AND v.state_key = '' AND json_extract(vj.json,
                          '$.content.history_visibility') = 'world_readable')),
             9007199254740991)"
-    ));
+    )
 }
 
 /// Narrows to what a filter lets through. A type with a `*` is narrowed to what stands before

@@ -42,7 +42,12 @@ impl Selection {
         Statement { sql: self.sql.into(), values: self.values }
     }
 
-    fn statement(mut self, write: impl FnOnce(&mut Self) -> String) -> Statement {
+    /// The SQL of what has been selected, to be put into a larger statement.
+    pub(super) fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    pub(super) fn statement(mut self, write: impl FnOnce(&mut Self) -> String) -> Statement {
         let sql = write(&mut self);
         Statement { sql: sql.into(), values: self.values }
     }

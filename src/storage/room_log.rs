@@ -1,6 +1,6 @@
 //! The log of a room: what its single writer commits, as ONE batch. Tables: `events`,
 //! `event_json`, `event_edges`, `event_forward_extremities`, `event_txn_id_device_id`,
-//! `redactions`, `event_relations`, and the room's epoch. State is in `room_state_log`.
+//! `redactions`, `event_relations`, `threads`, and the room's epoch. State is in `room_state_log`.
 //!
 //! Positions are allocated inside the batch: the counter is advanced by the number of events
 //! first, and the k-th event takes its place below the new value.
@@ -210,13 +210,61 @@ pub fn insert_relations(rows: &[RelationRow]) -> Statement {
     .bind_json(&rows)
 }
 
-/// Takes the relations of redacted events out.
-pub fn delete_relations(rows: &[RedactionRow]) -> Statement {
-    Statement::new(
-        "DELETE FROM event_relations
-         WHERE event_id IN (SELECT e.value ->> 'redacts' FROM json_each(?1) e)",
-    )
+/// An event of a thread.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreadRow {
+    pub thread_id: String,
+    pub event_id: String,
+    pub depth: i64,
+    /// Its place in the commit from the end; 0 is the newest.
+    pub from_newest: usize,
+}
+
+/// Makes these the latest events of their threads, at most one for each.
+pub fn upsert_threads(room_id: &str, rows: &[ThreadRow]) -> Statement {
+    Statement::new(format!(
+        "INSERT INTO threads (room_id, thread_id, latest_event_id, topological_ordering,
+                              stream_ordering)
+         SELECT ?1, e.value ->> 'thread_id', e.value ->> 'event_id', e.value ->> 'depth',
+                {NEWEST} - (e.value ->> 'from_newest')
+         FROM json_each(?2) e WHERE true
+         ON CONFLICT (room_id, thread_id) DO UPDATE SET
+             latest_event_id = excluded.latest_event_id,
+             topological_ordering = excluded.topological_ordering,
+             stream_ordering = excluded.stream_ordering
+         WHERE threads.topological_ordering <= excluded.topological_ordering
+           AND threads.stream_ordering < excluded.stream_ordering"
+    ))
+    .bind(room_id)
     .bind_json(&rows)
+}
+
+/// Takes the relations of redacted events out. A thread that has lost its latest event has the one
+/// before as its latest, or is none.
+pub fn delete_relations(room_id: &str, rows: &[RedactionRow]) -> Vec<Statement> {
+    let redacted = "(SELECT e.value ->> 'redacts' FROM json_each(?1) e)";
+    let concerned = format!(
+        "room_id = ?2 AND latest_event_id IN {redacted}
+         AND thread_id IN (SELECT relates_to_id FROM event_relations
+                           WHERE event_id IN {redacted} AND relation_type = 'm.thread')"
+    );
+    let rest = format!(
+        "FROM event_relations r CROSS JOIN events e ON e.event_id = r.event_id
+         WHERE r.relates_to_id = threads.thread_id AND r.relation_type = 'm.thread'
+           AND +e.room_id = threads.room_id AND e.event_id NOT IN {redacted}"
+    );
+    let latest = format!("{rest} ORDER BY e.topological_ordering DESC, e.stream_ordering DESC");
+    let statements = [
+        format!("DELETE FROM threads WHERE {concerned} AND NOT EXISTS (SELECT 1 {rest})"),
+        format!(
+            "UPDATE threads SET (latest_event_id, topological_ordering, stream_ordering) =
+                (SELECT e.event_id, e.topological_ordering, e.stream_ordering {latest} LIMIT 1)
+             WHERE {concerned}"
+        ),
+    ];
+    let delete = format!("DELETE FROM event_relations WHERE event_id IN {redacted}");
+    let threads = statements.map(|sql| Statement::new(sql).bind_json(&rows).bind(room_id));
+    threads.into_iter().chain([Statement::new(delete).bind_json(&rows)]).collect()
 }
 
 /// Moves the room up in the lists that are sorted by recency. `bumps` is the index of the newest

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use myelin_protocol::pdu::Pdu;
+use myelin_protocol::relations::{self, Relation};
 use myelin_protocol::room_snapshot::RoomSnapshot;
 use myelin_protocol::room_state::{Member, membership};
 use ruma::events::room::member::MembershipState;
@@ -17,7 +18,7 @@ use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::room_log::{self, BodyRow, EdgeRow, EventRow, RedactionRow, RelationRow};
-use crate::storage::room_log::{PositionRow, TransactionRow};
+use crate::storage::room_log::{PositionRow, ThreadRow, TransactionRow};
 use crate::storage::room_state_log::{self, EventGroupRow, GroupIdRow, GroupStateRow};
 use crate::storage::room_state_log::{MembershipRow, NewGroupRow, StateRow};
 use crate::storage::rooms;
@@ -215,8 +216,8 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     }
     batch.push(room_state_log::insert_event_groups(&groups.of_events, groups.new.len()));
     batch.extend(transactions(room_id, &decided.events, now_ms));
-    batch.extend(redactions(&events, now_ms));
-    batch.extend(relations(&events));
+    batch.extend(relations(room_id, &events));
+    batch.extend(redactions(room_id, &events, now_ms));
     batch.extend(push::statements(decided));
     let (state, changes_members) = state(context.server_name(), room, decided);
     batch.extend(state);
@@ -311,7 +312,7 @@ fn transactions(room_id: &str, events: &[Written], now_ms: u64) -> Option<Statem
     (!rows.is_empty()).then(|| room_log::insert_transactions(room_id, &rows, now_ms))
 }
 
-fn redactions(events: &[&Pdu], now_ms: u64) -> Vec<Statement> {
+fn redactions(room_id: &str, events: &[&Pdu], now_ms: u64) -> Vec<Statement> {
     let row = |event: &&Pdu| {
         let redacts = event.redacts.as_ref()?.to_string();
         Some(RedactionRow { event_id: event.event_id.to_string(), redacts })
@@ -320,23 +321,38 @@ fn redactions(events: &[&Pdu], now_ms: u64) -> Vec<Statement> {
     if rows.is_empty() {
         return Vec::new();
     }
-    vec![room_log::insert_redactions(&rows, now_ms), room_log::delete_relations(&rows)]
+    let mut statements = vec![room_log::insert_redactions(&rows, now_ms)];
+    statements.extend(room_log::delete_relations(room_id, &rows));
+    statements
 }
 
-fn relations(events: &[&Pdu]) -> Option<Statement> {
-    let row = |event: &&Pdu| {
-        let content = content(event);
-        let relation = content.get("m.relates_to")?;
-        let text = |name: &str| relation.get(name)?.as_str().map(str::to_owned);
-        Some(RelationRow {
-            event_id: event.event_id.to_string(),
-            relates_to_id: text("event_id")?,
-            relation_type: text("rel_type")?,
-            aggregation_key: text("key"),
-        })
-    };
-    let rows: Vec<RelationRow> = events.iter().filter_map(row).collect();
-    (!rows.is_empty()).then(|| room_log::insert_relations(&rows))
+fn relations(room_id: &str, events: &[&Pdu]) -> Vec<Statement> {
+    let mut rows = Vec::new();
+    let mut threads: HashMap<String, ThreadRow> = HashMap::new();
+    for (from_newest, event) in events.iter().rev().enumerate() {
+        let Some(relation) = Relation::of_pdu(event) else { continue };
+        let event_id = event.event_id.to_string();
+        if relation.rel_type == relations::THREAD {
+            let (thread_id, event_id) = (relation.event_id.clone(), event_id.clone());
+            let row = ThreadRow { thread_id, event_id, depth: event.depth, from_newest };
+            threads.entry(relation.event_id.clone()).or_insert(row);
+        }
+        rows.push(RelationRow {
+            event_id,
+            relates_to_id: relation.event_id,
+            relation_type: relation.rel_type,
+            aggregation_key: relation.key,
+        });
+    }
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut statements = vec![room_log::insert_relations(&rows)];
+    if !threads.is_empty() {
+        let threads: Vec<ThreadRow> = threads.into_values().collect();
+        statements.push(room_log::upsert_threads(room_id, &threads));
+    }
+    statements
 }
 
 /// State, memberships, and what lists and directories show; or only the room's recency.

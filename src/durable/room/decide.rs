@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::load::{Loaded, load, rules};
 use super::needs::Needs;
-use super::{Room, commit::Groups};
+use super::{Room, commit::Groups, related};
 use crate::context::Context;
 use crate::durable::{
     ChangeMembership, CreateRoom, MembershipAction, NewEvent, RoomCommand, RoomReply, SendEvent,
@@ -196,7 +196,9 @@ impl Decider<'_> {
         }
         let target = draft.redacts.clone();
         let event_type = draft.event_type.clone();
+        let same_in_group = related::is_repeated(decided, &draft);
         let outcome = self.append(decided, draft, send.transaction.clone(), |event| {
+            self.needs.relations.check(event, same_in_group)?;
             if event_type != TimelineEventType::RoomRedaction {
                 return Ok(());
             }

@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod needs;
 mod push;
+mod related;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -6,8 +6,8 @@ use myelin_protocol::membership_change;
 use myelin_protocol::pdu::Pdu;
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::Room;
 use super::push::{Rules, WantedRules};
+use super::{Room, related};
 use crate::context::Context;
 use crate::durable::RoomCommand;
 use crate::error::ApiError;
@@ -21,6 +21,7 @@ pub struct Needs {
     /// By user: the rooms of the join rule's list that they are joined to.
     pub joined: HashMap<OwnedUserId, Vec<OwnedRoomId>>,
     pub rules: Rules,
+    pub relations: related::Parents,
 }
 
 impl Room {
@@ -51,10 +52,11 @@ impl Room {
         }
         let server_name = context.server_name();
         let rules = WantedRules::new(self.loaded.borrow().as_ref(), commands, server_name);
-        if targets.is_empty() && joins.is_empty() && rules.is_empty() {
+        let relations = related::of_commands(commands);
+        if targets.is_empty() && joins.is_empty() && rules.is_empty() && relations.is_empty() {
             return Ok(Needs::default());
         }
-        let mut batch = vec![rooms::select_targets(&targets)];
+        let mut batch = vec![rooms::select_targets(&targets), related::select(&relations)];
         batch.extend(
             joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
         );
@@ -69,6 +71,7 @@ impl Room {
                 needs.targets.insert(event.event_id.clone(), event);
             }
         }
+        needs.relations = related::Parents::read(&self.room_id, relations, results.rows()?);
         for (user, _) in joins {
             let rows: Vec<JoinedRoomRow> = results.rows()?;
             needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());

@@ -15,6 +15,7 @@
 //! | `client_event` | events as clients see them |
 //! | `create_room` | the events that make a room, from the options of createRoom |
 //! | `initial_power_levels` | the power levels among them |
+//! | `relations` | edits, references, threads: which count, and how they are shown |
 //! | `room_upgrade` | the events that make the room that replaces another |
 //! | `filter` | which events and fields a client wants |
 //! | `media` | files and previews: how they are handed out, thumbnails, addresses, pages |
@@ -49,6 +50,7 @@ pub mod push_audience;
 pub mod push_evaluation;
 pub mod push_rules;
 pub mod redaction;
+pub mod relations;
 pub mod room_snapshot;
 pub mod room_state;
 pub mod room_upgrade;

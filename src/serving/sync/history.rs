@@ -74,14 +74,22 @@ fn excerpts(
         excerpts.entry(room_id).or_default().is_cut = count >= wanted.read_limit();
     }
     timeline.events.retain(|event| pdu_matches(wanted.timeline_filter(), &event.pdu));
-    let rooms = windows.iter().map(|window| (window.room_id.clone(), reader_row(window)));
+    let rooms = readers(windows);
     // Whoever joins sees who is there, also those who came while they were away.
     let known: HashSet<OwnedEventId> =
         contents.current.values().flat_map(|state| state.values().cloned()).collect();
-    for visible in timeline.visible_or_known(reader, &rooms.collect(), &known) {
+    for visible in timeline.visible_or_known(reader, &rooms, &known) {
         excerpts.entry(visible.event.pdu.room_id.clone()).or_default().events.push(visible);
     }
     excerpts
+}
+
+/// What rooms are for the reader at the end of their windows.
+pub fn readers<'a>(
+    windows: impl IntoIterator<Item = &'a RoomWindow>,
+) -> HashMap<OwnedRoomId, ReaderRow> {
+    let windows = windows.into_iter();
+    windows.map(|window| (window.room_id.clone(), reader_row(window))).collect()
 }
 
 /// What a room is for the reader at the end of its window.

@@ -26,17 +26,18 @@ use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
 use ruma::api::client::filter::{EventFormat as WantedFormat, FilterDefinition};
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::serving::{self, Reader, StoredEvent, VisibleEvent};
+use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
 use crate::storage::{event_pages, push_rules};
 use answer::{Events, History, JoinedRoom, LeftRoom, Summary, SyncAnswer, TimelineAnswer};
 use changes::Changes;
 use extras::RoomExtras;
-use history::{histories, missing};
+use history::{histories, missing, readers};
 use reads::{Chunk, Contents, STATE_EVENTS_MAX, rooms_max};
 use turn::Turn;
 
@@ -115,9 +116,9 @@ impl Sync<'_> {
         let windows = std::mem::take(&mut chunk.windows);
         let rooms = histories(windows, self.wanted, self.reader, &mut contents);
         let looks_farther = self.wanted.farther().is_some();
-        let (short, rooms): (Vec<_>, Vec<_>) =
+        let (short, mut rooms): (Vec<_>, Vec<_>) =
             rooms.into_iter().partition(|room| room.is_short && looks_farther);
-        self.read_missing(&rooms, &mut contents).await?;
+        self.read_missing(&mut rooms, &mut contents).await?;
         for room in rooms {
             self.add_room(room, &contents, upto, extras, answer);
         }
@@ -165,16 +166,30 @@ impl Sync<'_> {
         Ok(chunk.read(self.wanted, &mut results)?)
     }
 
-    /// Reads the state events that have not come along, so many at a time.
+    /// Reads the state events that have not come along, so many at a time, and with the first of
+    /// them what relates to the events of the timelines.
     async fn read_missing(
         &self,
-        rooms: &[RoomHistory<VisibleEvent>],
+        rooms: &mut [RoomHistory<VisibleEvent>],
         contents: &mut Contents,
     ) -> Result<(), ApiError> {
         let missing: BTreeSet<OwnedEventId> =
             rooms.iter().flat_map(|room| missing(room, contents)).collect();
         let missing: Vec<OwnedEventId> = missing.into_iter().collect();
-        for ids in missing.chunks(STATE_EVENTS_MAX) {
+        let mut chunks = missing.chunks(STATE_EVENTS_MAX);
+        let timelines = rooms.iter().flat_map(|room| &room.timeline);
+        let related = aggregations::wanted(timelines.map(|visible| &visible.event));
+        if !related.is_empty() {
+            let mut batch = aggregations::statements(&related, &self.reader.user_id).to_vec();
+            batch.extend(chunks.next().map(|ids| serving::state(event_pages::by_id(ids))));
+            let mut results = Results::new(self.context.batch(batch).await?);
+            let readers = readers(rooms.iter().map(|room| &room.window));
+            let related = aggregations::read(&mut results, self.reader, &readers)?;
+            let timelines = rooms.iter_mut().flat_map(|room| &mut room.timeline);
+            aggregations::attach(timelines.map(|visible| &mut visible.event), &related);
+            contents.add_events(serving::read_state(&mut results)?);
+        }
+        for ids in chunks {
             let statement = serving::state(event_pages::by_id(ids));
             let mut results = Results::new(self.context.batch(vec![statement]).await?);
             contents.add_events(serving::read_state(&mut results)?);
@@ -247,7 +262,7 @@ impl Sync<'_> {
         let event = self.reader.format(event, membership, format, self.context.now_ms());
         let Some(fields) = &filter.event_fields else { return event };
         match serde_json::from_str(event.get()) {
-            Ok(event) => raw_json(&project_fields(&event, fields)),
+            Ok(event) => raw_json(&with_relations(project_fields(&event, fields), &event)),
             Err(_) => event,
         }
     }
@@ -276,6 +291,21 @@ fn split(rooms: BTreeMap<OwnedRoomId, RoomWindow>) -> (Vec<RoomWindow>, Vec<Room
     rooms
         .into_values()
         .partition(|window| matches!(window.section, Section::Join | Section::Leave { .. }))
+}
+
+/// What relates to an event is shown whatever fields are wanted of it.
+fn with_relations(
+    mut projected: Map<String, Value>,
+    event: &Map<String, Value>,
+) -> Map<String, Value> {
+    let relations = event.get("unsigned").and_then(|unsigned| unsigned.get("m.relations"));
+    if let Some(relations) = relations {
+        let unsigned = projected.entry("unsigned").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(unsigned) = unsigned.as_object_mut() {
+            unsigned.insert("m.relations".to_owned(), relations.clone());
+        }
+    }
+    projected
 }
 
 fn summary(room: &RoomHistory<VisibleEvent>, contents: &Contents) -> Summary {

@@ -20,6 +20,7 @@ use crate::storage::event_push_counts::{self, RoomCounts};
 use crate::storage::events;
 use crate::storage::presence::{self, PresenceRow};
 use crate::storage::receipts::{self, ReceiptRow};
+use crate::storage::relations;
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::state_groups::{self, StateFilter};
 use crate::storage::stream_positions::NOW;
@@ -96,6 +97,8 @@ impl Chunk {
             let judged: Vec<StreamWindow> = self.windows.iter().filter_map(judged_window).collect();
             let judged = event_pages::latest(&judged, limit, filter);
             batch.push(events::visibility(judged, user_id.as_str()));
+            let shown = event_pages::latest(&streams, limit, filter);
+            batch.push(relations::aggregations(shown, user_id.as_str()));
             let states: Vec<StateWindow> = self.windows.iter().map(state_window).collect();
             batch.push(sync::state_changes(&states, limit, filter, STATE_CHANGES_MAX));
             let (full, left) = self.full_rooms();
