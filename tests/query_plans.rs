@@ -50,7 +50,8 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
     let steps: Vec<String> = steps.map(Result::unwrap).collect();
     assert!(!steps.is_empty());
     // Lists of ours, and what has been picked by index, are walked through.
-    let small = ["picked", "w", "t", "a", "asked", "CONSTANT", "(subquery"];
+    let small = ["picked", "parent", "w", "s", "t", "a", "asked", "CONSTANT", "(subquery"];
+    let is_small = |name: &str| small.iter().any(|s| name == *s || name.starts_with("(subquery"));
     let is_walk = |step: &&String| {
         // Along the stream a room is only read from a place on.
         if step.contains("AUTOMATIC") || step.contains("events_room_stream (room_id=?)") {
@@ -59,7 +60,7 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
         let mut words = step.split(' ');
         words.next() == Some("SCAN")
             && !step.contains("VIRTUAL TABLE")
-            && !words.next().is_some_and(|name| small.iter().any(|s| name.starts_with(s)))
+            && !words.next().is_some_and(is_small)
     };
     let found: Vec<String> = steps.iter().filter(is_walk).cloned().collect();
     if found.is_empty() { found } else { steps }

@@ -4,10 +4,10 @@ use http::Method;
 use myelin_protocol::filter::LIMIT_MAX;
 use myelin_protocol::relations::{REPLACE, Relation};
 use myelin_protocol::sync_token::StreamToken;
+use ruma::events::AnyTimelineEvent;
 use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedRoomId};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::room_messages::parse_token;
 use super::room_read::RoomRead;
@@ -46,6 +46,19 @@ struct Asked {
     to: Option<StreamToken>,
     limit: u32,
     is_unstable: bool,
+}
+
+#[derive(Serialize)]
+struct Relations {
+    chunk: Vec<Raw<AnyTimelineEvent>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recursion_depth: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_event: Option<Raw<AnyTimelineEvent>>,
 }
 
 /// `GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}`
@@ -160,23 +173,13 @@ impl Asked {
         parent: &VisibleEvent,
         visible: &[VisibleEvent],
         next_batch: Option<String>,
-    ) -> Map<String, Value> {
-        let chunk: Vec<Raw<RawValue>> = read.format_timeline(visible);
-        let mut response = Map::from_iter([("chunk".to_owned(), json!(chunk))]);
-        let tokens = [
-            ("next_batch", next_batch),
-            ("prev_batch", self.from.as_ref().map(ToString::to_string)),
-        ];
-        for (name, token) in tokens {
-            response.extend(token.map(|token| (name.to_owned(), json!(token))));
+    ) -> Relations {
+        Relations {
+            chunk: read.format_timeline(visible),
+            next_batch,
+            prev_batch: self.from.as_ref().map(ToString::to_string),
+            recursion_depth: self.recurse.then_some(DEPTH_MAX),
+            original_event: self.is_unstable.then(|| read.format_visible(parent)),
         }
-        if self.recurse {
-            response.insert("recursion_depth".to_owned(), json!(DEPTH_MAX));
-        }
-        if self.is_unstable {
-            let original: Raw<RawValue> = read.format_visible(parent);
-            response.insert("original_event".to_owned(), json!(original));
-        }
-        response
     }
 }

@@ -152,17 +152,17 @@ pub fn children(query: &ChildrenQuery<'_>) -> Selection {
                 SELECT r.event_id, r.relation_type, w.depth + 1 FROM related w
                 CROSS JOIN event_relations r ON r.relates_to_id = w.event_id
                 WHERE w.depth < {DEPTH_MAX}),
-             picked AS (SELECT DISTINCT event_id, relation_type FROM related)"
+             child AS (SELECT DISTINCT w.event_id, w.relation_type FROM related w)"
         ));
     } else {
         selection.push(&format!(
-            "WITH picked AS (SELECT event_id, relation_type FROM event_relations
+            "WITH child AS (SELECT event_id, relation_type FROM event_relations
                              WHERE relates_to_id = {parent})"
         ));
     }
     let room_id = selection.bind(query.room_id.as_str());
     selection.push(&format!(
-        " SELECT e.stream_ordering FROM picked w CROSS JOIN events e ON e.event_id = w.event_id
+        " SELECT e.stream_ordering FROM child w CROSS JOIN events e ON e.event_id = w.event_id
           WHERE +e.room_id = {room_id} AND NOT e.outlier AND e.rejection_reason IS NULL"
     ));
     if let Some(relation_type) = query.relation_type {

@@ -73,6 +73,6 @@ fn push_page(selection: &mut Selection, query: &ThreadsQuery<'_>, columns: &str)
     }
     let limit = selection.bind(query.limit);
     selection.push(&format!(
-        " ORDER BY t.topological_ordering DESC, t.stream_ordering DESC LIMIT {limit}"
+        " ORDER BY t.topological_ordering DESC, t.stream_ordering DESC LIMIT {limit} + 0"
     ));
 }
