@@ -12,6 +12,8 @@ try {
   const wasmRust = await ensureRust();
   say("rustfmt");
   await run("cargo", ["fmt", "--all", "--check"]);
+  const client = path.join(root, "tests/e2e/rust-client/Cargo.toml");
+  await run("cargo", ["fmt", "--check", "--manifest-path", client]);
   say("clippy");
   await run("cargo", ["clippy", "--workspace", "--all-targets", "--quiet", ...lints]);
   say("clippy, wasm");

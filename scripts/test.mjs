@@ -2,7 +2,9 @@
 // Arguments choose end-to-end files: `npm test -- tests/e2e/server.test.mjs` runs only that one.
 import fs from "node:fs";
 import path from "node:path";
+import { ensureNio } from "./build/nio.mjs";
 import { ensurePackages } from "./build/packages.mjs";
+import { ensureRustClient } from "./build/rust_client.mjs";
 import { ensureWasm } from "./build/wasm.mjs";
 import { fail, root, run, say } from "./run.mjs";
 
@@ -16,13 +18,16 @@ try {
     await run("cargo", ["test", "--workspace", "--quiet"]);
   }
   await ensureWasm();
+  const files = chosen.length > 0 ? chosen : endToEndFiles();
+  if (files.some(imports("build/nio.mjs"))) await ensureNio();
+  if (files.some(imports("./rust_client.mjs"))) await ensureRustClient();
   say("End-to-end tests");
   await run(process.execPath, [
     "--test",
     "--test-reporter=spec",
     "--test-concurrency=2",
     `--test-timeout=${testTimeoutMs}`,
-    ...(chosen.length > 0 ? chosen : endToEndFiles()),
+    ...files,
   ]);
 } catch (error) {
   fail(error);
@@ -32,4 +37,8 @@ function endToEndFiles() {
   const folder = path.join(root, "tests/e2e");
   const names = fs.readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
   return names.sort().map((name) => path.join(folder, name));
+}
+
+function imports(module) {
+  return (file) => fs.readFileSync(file, "utf8").includes(`${module}"`);
 }

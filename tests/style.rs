@@ -261,6 +261,7 @@ fn is_compiled(source: &Source, all: &[Source]) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
     // A folder of tests/ with a main.rs is one test binary.
     let is_binary = name == "main" && folder.parent().is_some_and(|up| up.ends_with("tests"));
+    let is_binary = is_binary || source.path == "tests/e2e/rust-client/src/main.rs";
     if name == "lib" || folder.ends_with("tests") || is_binary {
         return true;
     }

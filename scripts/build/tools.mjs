@@ -68,6 +68,7 @@ function lockedVersion(crate) {
   return found[1];
 }
 
-function cacheFolder() {
+/** What is compiled or installed once on a machine. */
+export function cacheFolder() {
   return path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), ".cache"), "myelin");
 }
