@@ -1535,6 +1535,14 @@ CREATE TABLE IF NOT EXISTS myelin_typing (
     PRIMARY KEY (room_id, user_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS myelin_device_key_counts (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    one_time_keys TEXT NOT NULL,
+    unused_fallback_keys TEXT NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS myelin_to_device_txns (
     user_id TEXT NOT NULL,
     device_id TEXT NOT NULL,

@@ -11,7 +11,7 @@ use crate::storage::database::Results;
 use crate::storage::presence::ObserverRow;
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
-    login_tokens, media, presence, typing, ui_auth_sessions, url_previews, user_ips,
+    device_inbox, login_tokens, media, presence, typing, ui_auth_sessions, url_previews, user_ips,
 };
 
 /// How often it runs: see the triggers of wrangler.toml.
@@ -53,6 +53,8 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
     statements.push(login_tokens::delete_older_than(now_ms));
     statements.push(media::delete_unused(now_ms.saturating_sub(PENDING_LIFETIME_MS)));
     statements.push(url_previews::delete_expired(now_ms.saturating_sub(DAY_MS)));
+    let day_ago_ms = now_ms.saturating_sub(DAY_MS);
+    statements.push(device_inbox::delete_transactions_before(day_ago_ms));
     context.batch(statements).await?;
     Ok(())
 }

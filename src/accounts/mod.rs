@@ -2,6 +2,7 @@
 //! making and ending a user, user-interactive authentication, limits.
 
 pub mod deactivation;
+pub mod device_changes;
 pub mod last_seen;
 pub mod limits;
 pub mod new_user;

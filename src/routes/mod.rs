@@ -11,6 +11,8 @@ mod endpoint;
 mod events;
 mod filters;
 mod initial_sync;
+mod keys_query;
+mod keys_upload;
 mod login;
 mod long_poll;
 mod media_download;
@@ -44,6 +46,7 @@ mod tags;
 mod third_party;
 mod threads;
 mod threepids;
+mod to_device;
 mod typing;
 mod user_directory;
 mod user_interactive;
@@ -80,7 +83,10 @@ pub fn table() -> Vec<Route> {
         push_rules::routes(),
         receipts::routes(),
         room_keys::routes(),
+        keys_upload::routes(),
+        keys_query::routes(),
         sync::routes(),
+        to_device::routes(),
         tags::routes(),
         third_party::routes(),
         threepids::routes(),

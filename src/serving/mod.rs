@@ -15,6 +15,7 @@
 //! [`RoomAccess`] says which state that is.
 
 pub mod aggregations;
+pub mod device_keys;
 mod group_states;
 pub mod legacy;
 mod room_access;

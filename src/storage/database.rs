@@ -79,6 +79,27 @@ impl Statement {
     }
 }
 
+/// The largest list that [`json_lists`] makes of several items: D1 takes 2 MB as one value.
+const LIST_BYTES_MAX: usize = 1_000_000;
+
+/// A list as JSON texts that each fit into a bound parameter, if every item does.
+pub fn json_lists(items: &[impl serde::Serialize]) -> Vec<String> {
+    let mut lists: Vec<String> = Vec::new();
+    for item in items {
+        // Serialising our own rows to memory cannot fail.
+        let item = serde_json::to_string(item).unwrap_or_default();
+        match lists.last_mut() {
+            Some(list) if list.len() + item.len() < LIST_BYTES_MAX => {
+                list.push(',');
+                list.push_str(&item);
+            }
+            _ => lists.push(format!("[{item}")),
+        }
+    }
+    lists.iter_mut().for_each(|list| list.push(']'));
+    lists
+}
+
 /// What one statement of a batch returned.
 #[derive(Clone, Debug, Default)]
 pub struct QueryResult {

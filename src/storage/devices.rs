@@ -98,6 +98,7 @@ const TABLES: &[(&str, &str)] = &[
     ("e2e_device_keys_json", "user_id"),
     ("e2e_one_time_keys_json", "user_id"),
     ("e2e_fallback_keys_json", "user_id"),
+    ("myelin_device_key_counts", "user_id"),
     ("dehydrated_devices", "user_id"),
     ("event_txn_id_device_id", "user_id"),
     ("myelin_to_device_txns", "user_id"),

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 3;
+pub const REVISION: i64 = 4;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -46,6 +46,17 @@ pub const DELTAS: &[Delta] = &[
              PRIMARY KEY (user_id, device_id)
          ) WITHOUT ROWID",
         ])],
+    },
+    Delta {
+        revision: 4,
+        name: "device_key_counts",
+        steps: &[Step::Once(&["CREATE TABLE IF NOT EXISTS myelin_device_key_counts (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    one_time_keys TEXT NOT NULL,
+    unused_fallback_keys TEXT NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+) WITHOUT ROWID"])],
     },
 ];
 

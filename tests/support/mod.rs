@@ -9,6 +9,7 @@
 //! several requests under way at once, join the futures of [`Server::request`] in [`Server::run`].
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod crypto;
 pub mod house;
 pub mod internet;
 pub mod notifiers;

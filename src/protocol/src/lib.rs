@@ -6,6 +6,8 @@
 //! | `cas` | what a CAS server says of a ticket |
 //! | `canonical_json` | JSON as it is hashed and signed |
 //! | `signing_key` | the server's ed25519 key and its file format |
+//! | `cross_signing` | cross-signing keys and what they sign |
+//! | `device_keys` | the keys that a client uploads for its device |
 //! | `pdu` | a stored event |
 //! | `event_builder` | making an event: limits, hash, signature, id |
 //! | `auth` | selection of auth events, authorisation, redaction rights |
@@ -27,6 +29,7 @@
 //! | `push_evaluation` | what rules make of one event |
 //! | `push_audience` | who of a room is to be notified |
 //! | `sync_token` | positions that clients keep |
+//! | `to_device` | messages to devices |
 //! | `token` | access and refresh tokens |
 //! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
 //! | `user_name` | names of accounts |
@@ -38,6 +41,8 @@ pub mod canonical_json;
 pub mod cas;
 pub mod client_event;
 pub mod create_room;
+pub mod cross_signing;
+pub mod device_keys;
 pub mod event_builder;
 pub mod filter;
 mod initial_power_levels;
@@ -59,6 +64,7 @@ pub mod signing_key;
 pub mod state_resolution;
 pub mod sync;
 pub mod sync_token;
+pub mod to_device;
 pub mod token;
 pub mod user_interactive;
 pub mod user_name;
