@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
-use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
@@ -129,12 +129,15 @@ pub struct Context {
     pub isolate: Rc<Isolate>,
 }
 
+/// Whose a token is, and of which device.
+pub(crate) type TokenUser = (OwnedUserId, Option<OwnedDeviceId>);
+
 /// Facts of the database that an isolate learns with its first batch.
 #[derive(Default)]
 pub struct Isolate {
     pub(crate) keys: RefCell<Option<Rc<install::ServerKeys>>>,
     /// Whose a token was when it was last looked at: a guess that saves a round trip, never proof.
-    pub(crate) token_users: RefCell<HashMap<String, OwnedUserId>>,
+    pub(crate) token_users: RefCell<HashMap<String, TokenUser>>,
     /// Parsed things that are costly to make again, by a name of their owner.
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
     /// When the last large read began, and whether it is still under way.

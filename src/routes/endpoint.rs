@@ -213,16 +213,21 @@ impl Access {
     /// Whose the token was when this isolate last saw it. For reads by user in the batch that
     /// authenticates: what they bring counts only if the caller turns out to be that user.
     pub fn expected_user(&self) -> Option<OwnedUserId> {
+        self.expected_device().map(|(user_id, _)| user_id)
+    }
+
+    /// As [`Access::expected_user`], with the device.
+    pub fn expected_device(&self) -> Option<(OwnedUserId, Option<OwnedDeviceId>)> {
         self.context.isolate.token_users.borrow().get(self.token.as_deref()?).cloned()
     }
 
-    fn remember_user(&self, user_id: &UserId) {
+    fn remember_user(&self, row: &TokenRow) {
         let Some(token) = &self.token else { return };
         let mut users = self.context.isolate.token_users.borrow_mut();
         if users.len() >= TOKEN_USERS_MAX {
             users.clear();
         }
-        users.insert(token.clone(), user_id.to_owned());
+        users.insert(token.clone(), (row.user_id.clone(), row.device_id.clone()));
     }
 
     fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
@@ -238,7 +243,7 @@ impl Access {
         }
         let token = self.token.as_deref().unwrap_or_default();
         last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
-        self.remember_user(&row.user_id);
+        self.remember_user(&row);
         Ok(Caller {
             user_id: row.user_id,
             device_id: row.device_id,

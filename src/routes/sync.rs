@@ -100,7 +100,7 @@ impl Waiting {
     /// Authenticates and takes the first look, in one batch if this isolate has seen the token.
     async fn begin(access: Access, request: Request) -> Result<(Self, Changes), ApiError> {
         let filter_id = request.filter_id()?;
-        let Some(user_id) = access.expected_user() else {
+        let Some((user_id, device_id)) = access.expected_device() else {
             // The token becomes known by being looked at.
             let again = access.clone();
             access.authenticate().await?;
@@ -113,13 +113,14 @@ impl Waiting {
             all_rooms: request.full_state,
             presence: shows_presence,
             now_ms: access.context.now_ms(),
+            device_id: device_id.as_deref(),
         };
         let mut batch: Vec<Statement> = Vec::new();
         batch.extend(filter_id.map(|id| user_filters::select(&user_id, id)));
         batch.extend(shows_presence.then(|| presence::select(&user_id)));
         batch.extend(changes::statements(&look));
         let (caller, results) = access.authenticate_with(batch).await?;
-        if caller.user_id != user_id {
+        if caller.user_id != user_id || caller.device_id != device_id {
             return Err(ApiError::internal("a token has changed hands"));
         }
         let mut results = Results::new(results);
@@ -200,6 +201,7 @@ impl Looks for Waiting {
             all_rooms: false,
             presence: context.config.presence,
             now_ms,
+            device_id: self.reader.device_id.as_deref(),
         };
         let mut batch = Vec::new();
         if due_ms.is_some_and(|ts| ts <= now_ms) {

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use myelin_protocol::sync::DeviceLists;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::storage::event_push_counts::{Counts, RoomCounts};
 
@@ -18,9 +20,16 @@ pub struct SyncAnswer {
     pub presence: Events,
     #[serde(skip_serializing_if = "Rooms::is_empty")]
     pub rooms: Rooms,
+    #[serde(skip_serializing_if = "Events::is_empty")]
+    pub to_device: Events,
+    #[serde(skip_serializing_if = "DeviceLists::is_empty")]
+    pub device_lists: DeviceLists,
     /// Clients with encryption take a missing count for zero and upload keys again.
-    pub device_one_time_keys_count: BTreeMap<String, u64>,
+    pub device_one_time_keys_count: Map<String, Value>,
     pub device_unused_fallback_key_types: Vec<String>,
+    /// The same, for clients that know it by the name it had as a proposal.
+    #[serde(rename = "org.matrix.msc2732.device_unused_fallback_key_types")]
+    pub unstable_unused_fallback_key_types: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -128,6 +137,10 @@ impl Rooms {
 impl SyncAnswer {
     /// Whether there is nothing to tell: a client that waits goes on waiting.
     pub fn is_empty(&self) -> bool {
-        self.account_data.is_empty() && self.presence.is_empty() && self.rooms.is_empty()
+        self.account_data.is_empty()
+            && self.presence.is_empty()
+            && self.rooms.is_empty()
+            && self.to_device.is_empty()
+            && self.device_lists.is_empty()
     }
 }

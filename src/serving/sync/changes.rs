@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use myelin_protocol::sync::Windows;
 use myelin_protocol::sync::windows::RoomWindows;
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, UserId};
+
+use super::devices::DeviceNews;
 
 use crate::log;
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
@@ -32,6 +34,8 @@ pub struct Look<'a> {
     pub all_rooms: bool,
     pub presence: bool,
     pub now_ms: u64,
+    /// Whose messages and keys are told of.
+    pub device_id: Option<&'a DeviceId>,
 }
 
 /// What is new for a user.
@@ -50,6 +54,7 @@ pub struct Changes {
     /// Read for a first sync only.
     pub push_rules: Option<StoredRules>,
     pub ignored: HashSet<OwnedUserId>,
+    pub devices: DeviceNews,
     /// When somebody in one of the user's rooms stops typing by themselves.
     pub typing_expires_ts: Option<u64>,
 }
@@ -86,6 +91,7 @@ pub fn statements(look: &Look<'_>) -> Vec<Statement> {
     if look.since.is_none() || look.all_rooms {
         batch.push(sync::memberships(user_id));
     }
+    batch.extend(DeviceNews::statements(look));
     batch
 }
 
@@ -94,7 +100,7 @@ pub fn statements(look: &Look<'_>) -> Vec<Statement> {
 /// # Errors
 /// If the rows are not of those statements.
 pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseError> {
-    let upto = match look.since {
+    let mut upto = match look.since {
         Some(since) => token_after(since, &results.first()?.unwrap_or_default()),
         None => token(&results.rows()?),
     };
@@ -128,18 +134,21 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
         let rows: Vec<MembershipRow> = results.rows()?;
         windows.add_all(&mut changes.rooms, rows.into_iter().map(Into::into).collect());
     }
+    changes.devices = DeviceNews::read(look, results, &changes.rooms, &mut upto)?;
     changes.upto = Some(upto);
     Ok(changes)
 }
 
 /// The streams of which an answer shows something. The others stay where the client has them.
-const SHOWN_STREAMS: [StreamName; 6] = [
+const SHOWN_STREAMS: [StreamName; 8] = [
     StreamName::Events,
     StreamName::AccountData,
     StreamName::Receipts,
     StreamName::Presence,
     StreamName::Typing,
     StreamName::PushRules,
+    StreamName::ToDevice,
+    StreamName::DeviceLists,
 ];
 
 /// A token of all positions.
@@ -212,6 +221,7 @@ impl Changes {
             && self.typing.is_empty()
             && self.presence.is_empty()
             && !self.push_rules_changed
+            && self.devices.is_empty()
     }
 
     /// That somebody has stopped is news only to a client that knew they had begun.

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod changes;
+pub mod devices;
 mod extras;
 mod history;
 mod reads;
@@ -56,11 +57,8 @@ impl Sync<'_> {
     /// If the database fails.
     pub async fn answer(&self, mut changes: Changes) -> Result<SyncAnswer, ApiError> {
         let upto = changes.upto.take().unwrap_or_else(|| StreamToken::at(RoomStreamToken::live(0)));
-        let mut answer = SyncAnswer {
-            next_batch: upto.to_string(),
-            device_one_time_keys_count: BTreeMap::from([("signed_curve25519".to_owned(), 0)]),
-            ..SyncAnswer::default()
-        };
+        let mut answer = SyncAnswer { next_batch: upto.to_string(), ..SyncAnswer::default() };
+        let mut places = self.add_devices(std::mem::take(&mut changes.devices), &mut answer);
         self.drop_unwanted(&mut changes);
         answer.presence = self.presence(changes.presence.iter(), self.since.is_none());
         answer.account_data = self.account_data(&mut changes).await?;
@@ -77,6 +75,7 @@ impl Sync<'_> {
                 quiet: std::mem::take(&mut quiet),
                 is_initial,
                 shows_presence: self.context.config.presence,
+                places: std::mem::take(&mut places),
             };
             self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
             if windows.peek().is_none() {
@@ -110,6 +109,7 @@ impl Sync<'_> {
             chunk.windows.iter_mut().for_each(|window| window.is_full = true);
             contents = self.read(&chunk).await?;
         }
+        answer.device_lists.meet(std::mem::take(&mut contents.meetings));
         extras.add(&mut contents);
         let rows = std::mem::take(&mut contents.presence);
         answer.presence.events.extend(self.presence(rows.iter(), false).events);

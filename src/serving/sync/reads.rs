@@ -7,14 +7,16 @@ use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
 use myelin_protocol::room_state::membership;
+use myelin_protocol::sync::device_lists::Meeting;
 use myelin_protocol::sync::{
-    JoinedRoom, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
+    JoinedRoom, MeetingPlace, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
 };
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::device_lists;
 use crate::storage::event_pages::{self, StreamWindow};
 use crate::storage::event_push_counts::{self, RoomCounts};
 use crate::storage::events;
@@ -56,6 +58,8 @@ pub struct Chunk {
     /// The client has never synced: everything of the user has been read with the first look.
     pub is_initial: bool,
     pub shows_presence: bool,
+    /// Where others may have been met or left.
+    pub places: Vec<MeetingPlace>,
 }
 
 /// What a batch brought.
@@ -84,6 +88,7 @@ pub struct Contents {
     pub presence: Vec<PresenceRow>,
     /// What is unread, where anything is.
     pub counts: HashMap<OwnedRoomId, RoomCounts>,
+    pub meetings: Vec<Meeting>,
 }
 
 impl Chunk {
@@ -135,6 +140,9 @@ impl Chunk {
         if !counted.is_empty() {
             batch.push(event_push_counts::select(user_id, &counted));
         }
+        if !self.places.is_empty() {
+            batch.push(device_lists::meetings(user_id, &self.places));
+        }
         batch
     }
 
@@ -179,6 +187,9 @@ impl Chunk {
         }
         if !self.counted_rooms().is_empty() {
             contents.counts = event_push_counts::by_room(results.rows()?);
+        }
+        if !self.places.is_empty() {
+            contents.meetings = results.rows()?;
         }
         Ok(contents)
     }

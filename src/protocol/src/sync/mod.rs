@@ -9,12 +9,14 @@
 //! Invariant: a timeline is the end of what is new, and what it leaves out of it lies before
 //! `prev_position`, or is none of the reader's.
 
+pub mod device_lists;
 pub mod members;
 pub mod room;
 pub mod state;
 pub mod wanted;
 pub mod windows;
 
+pub use device_lists::{DeviceLists, MeetingPlace};
 pub use members::Member;
 pub use room::{Entry, Excerpt, RoomHistory, RoomLog};
 pub use state::{StateChange, StateIds, StateKey};
