@@ -5,6 +5,7 @@
 use ruma::UserId;
 use serde_json::value::RawValue;
 
+use super::device_changes;
 use crate::context::Context;
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};
 use crate::error::ApiError;
@@ -30,7 +31,7 @@ pub async fn deactivate(context: &Context, user_id: &UserId, erase: bool) -> Res
     if erase {
         statements.extend(deactivations::erase(user_id));
     }
-    context.batch(statements).await?;
+    device_changes::commit(context, user_id, statements).await?;
     let (context, user_id) = (context.clone(), user_id.to_owned());
     let platform = context.platform.clone();
     platform.spawn(Box::pin(async move {

@@ -10,6 +10,21 @@ use crate::durable::Announcement;
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::presence::{self, ObserverRow};
 
+/// Commits a change of a user's devices, and wakes them after the answer.
+///
+/// # Errors
+/// The batch's own.
+pub async fn commit(
+    context: &Context,
+    user_id: &UserId,
+    mut statements: Vec<Statement>,
+) -> Result<Vec<QueryResult>, DatabaseError> {
+    statements.push(observers(user_id));
+    let results = context.batch(statements).await?;
+    announce(context, user_id, &results)?;
+    Ok(results)
+}
+
 /// Reads who has to be woken. The last statement of the batch that records the change, because
 /// [`announce`] takes the last result.
 pub fn observers(user_id: &UserId) -> Statement {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::user_interactive::{prove_identity, prove_identity_keeping};
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, raw};
 use crate::accounts::user_interactive::PASSWORD_HASH;
-use crate::accounts::{deactivation, passwords};
+use crate::accounts::{deactivation, device_changes, passwords};
 use crate::error::ApiError;
 use crate::storage::access_tokens;
 use crate::storage::devices::{self, Selection};
@@ -66,7 +66,7 @@ async fn change_password(access: Access, incoming: Incoming) -> Result<Answer, A
         statements.extend(devices::delete(&caller.user_id, kept, context.now_ms()));
         statements.extend(access_tokens::delete_all_but(&caller.user_id, Some(caller.token_id)));
     }
-    context.batch(statements).await?;
+    device_changes::commit(context, &caller.user_id, statements).await?;
     json(&json!({}))
 }
 

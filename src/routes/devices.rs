@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::user_interactive::{proof_body, prove_identity};
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, json, raw};
+use crate::accounts::device_changes;
 use crate::accounts::session::DISPLAY_NAME_LENGTH_MAX;
 use crate::error::ApiError;
 use crate::storage::database::Results;
@@ -80,7 +81,11 @@ async fn rename(
     let device_id = request.device_id.as_str();
     let statements = devices::rename(&caller.user_id, device_id, display_name, now_ms);
     let last = statements.len() - 1;
-    let mut results = Results::new(caller.context.batch(statements).await?);
+    let results = match display_name {
+        Some(_) => device_changes::commit(&caller.context, &caller.user_id, statements).await?,
+        None => caller.context.batch(statements).await?,
+    };
+    let mut results = Results::new(results);
     results.skip(last);
     let row: Option<DeviceRow> = results.first()?;
     row.map(|_| update_device::v3::Response::new()).ok_or_else(no_device)
@@ -124,6 +129,6 @@ fn device_ids(body: &Map<String, Value>) -> Result<Vec<OwnedDeviceId>, ApiError>
 async fn delete(caller: &Caller, device_ids: &[OwnedDeviceId]) -> Result<Answer, ApiError> {
     let now_ms = caller.context.now_ms();
     let statements = devices::delete(&caller.user_id, Selection::Only(device_ids), now_ms);
-    caller.context.batch(statements).await?;
+    device_changes::commit(&caller.context, &caller.user_id, statements).await?;
     json(&json!({}))
 }

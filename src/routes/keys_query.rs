@@ -57,6 +57,7 @@ fn is_local(context: &Context, user_id: &UserId) -> bool {
 
 /// `POST /_matrix/client/v3/keys/query`
 async fn query(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
     let body: Map<String, Value> = incoming.json()?;
     timeout_ms(&incoming, &body)?;
     let asked = read_asked(&body)?;
@@ -93,6 +94,7 @@ fn read_asked(body: &Map<String, Value>) -> Result<Asked, ApiError> {
 
 /// `POST /_matrix/client/v3/keys/claim`
 async fn claim(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
     let body: Map<String, Value> = incoming.json()?;
     timeout_ms(&incoming, &body)?;
     let (local, remote): (Vec<Claim>, Vec<Claim>) = read_claims(&body)?

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::user_interactive::prove_identity;
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, public, raw};
+use crate::accounts::device_changes;
 use crate::accounts::passwords::Purpose;
 use crate::accounts::session::SessionRequest;
 use crate::accounts::{limits, passwords, session, single_sign_on};
@@ -76,7 +77,8 @@ async fn log_in(access: Access, incoming: Incoming) -> Result<Answer, ApiError> 
     let user = who_logs_in(&access, &body).await?;
     may_have_sessions(&user)?;
     let session = session::open(context, &user.name, &request)?;
-    context.batch(session.statements).await.map_err(session::commit_error)?;
+    let committed = device_changes::commit(context, &user.name, session.statements).await;
+    committed.map_err(session::commit_error)?;
     let mut answer = Map::new();
     answer.insert("user_id".to_owned(), json!(user.name));
     answer.insert("home_server".to_owned(), json!(context.server_name()));
@@ -213,7 +215,7 @@ async fn log_out(
         statements.extend(devices::delete(&caller.user_id, selection, caller.context.now_ms()));
     }
     statements.extend(access_tokens::delete(caller.token_id));
-    caller.context.batch(statements).await?;
+    device_changes::commit(&caller.context, &caller.user_id, statements).await?;
     Ok(logout::v3::Response::new())
 }
 
@@ -225,6 +227,6 @@ async fn log_out_everywhere(
     let now_ms = caller.context.now_ms();
     let mut statements = devices::delete(&caller.user_id, Selection::AllBut(None), now_ms);
     statements.extend(access_tokens::delete_all_but(&caller.user_id, None));
-    caller.context.batch(statements).await?;
+    device_changes::commit(&caller.context, &caller.user_id, statements).await?;
     Ok(logout_all::v3::Response::new())
 }

@@ -4,6 +4,7 @@ mod account;
 mod account_data;
 mod administration;
 mod auth_fallback;
+mod cross_signing;
 mod devices;
 mod directory;
 mod dispatch;
@@ -11,6 +12,7 @@ mod endpoint;
 mod events;
 mod filters;
 mod initial_sync;
+mod keys_changes;
 mod keys_query;
 mod keys_upload;
 mod login;
@@ -85,6 +87,8 @@ pub fn table() -> Vec<Route> {
         room_keys::routes(),
         keys_upload::routes(),
         keys_query::routes(),
+        keys_changes::routes(),
+        cross_signing::routes(),
         sync::routes(),
         to_device::routes(),
         tags::routes(),

@@ -24,6 +24,7 @@ pub fn routes() -> Vec<Route> {
 
 /// `PUT /_matrix/client/v3/sendToDevice/{eventType}/{txnId}`
 async fn send(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
     let (event_type, txn_id) = (incoming.arg(0), incoming.arg(1));
     if event_type.len().max(txn_id.len()) > ID_BYTES_MAX {
         let message = format!("Types and transaction ids have at most {ID_BYTES_MAX} bytes");

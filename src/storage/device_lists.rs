@@ -49,6 +49,12 @@ pub fn record(
     ]
 }
 
+/// Records changes of these devices of a user, or of cross-signing keys, which count as such.
+pub fn record_ids(user_id: &UserId, device_ids: &[&str], now_ms: u64) -> Vec<Statement> {
+    let chosen = "SELECT value AS device_id FROM json_each(?2)";
+    record(user_id, chosen, |statement| statement.bind_json(&device_ids), now_ms)
+}
+
 /// Records that a user has signed the keys of others, or has a new user-signing key. It concerns
 /// nobody but the user.
 pub fn record_signatures(user_id: &UserId, signed: &[&str]) -> [Statement; 2] {

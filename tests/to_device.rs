@@ -1,0 +1,243 @@
+//! Messages to devices over the whole server: in order, until they are acknowledged, once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use futures_util::future::{join, join_all};
+use myelin::context::Platform;
+use myelin::storage::device_inbox;
+use myelin_protocol::to_device::Message;
+use serde_json::{Value, json};
+use support::{Account, Server};
+
+const SYNC: &str = "/_matrix/client/v3/sync";
+
+fn quiet_server() -> Server {
+    Server::with(&[("PRESENCE", "off")])
+}
+
+fn path(txn_id: &str) -> String {
+    format!("/_matrix/client/v3/sendToDevice/org.test/{txn_id}")
+}
+
+fn to(account: &Account, device_id: &str, text: &str) -> Value {
+    json!({ "messages": { &account.user_id: { device_id: { "text": text } } } })
+}
+
+fn send(server: &Server, from: &Account, txn_id: &str, body: Value) {
+    server.put(from, &path(txn_id), body).ok();
+}
+
+fn sync(server: &Server, account: &Account, since: Option<&str>) -> Value {
+    let since = since.map(|since| format!("?since={since}")).unwrap_or_default();
+    server.get(account, &format!("{SYNC}{since}")).ok()
+}
+
+fn next(body: &Value) -> String {
+    body["next_batch"].as_str().unwrap().to_owned()
+}
+
+fn texts(body: &Value) -> Vec<String> {
+    let events = body["to_device"]["events"].as_array().cloned().unwrap_or_default();
+    events.iter().map(|event| event["content"]["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn waiting(server: &Server) -> usize {
+    server.rows("SELECT * FROM device_inbox").len()
+}
+
+#[test]
+fn a_message_comes_until_it_is_acknowledged() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let start = next(&sync(&server, &bob, None));
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "one"));
+    let body = sync(&server, &bob, Some(&start));
+    let event = &body["to_device"]["events"][0];
+    let expected = json!({
+        "type": "org.test", "sender": alice.user_id, "content": { "text": "one" },
+    });
+    assert_eq!(event, &expected);
+    assert_eq!(texts(&sync(&server, &bob, Some(&start))), ["one"]);
+    assert_eq!(texts(&sync(&server, &bob, None)), ["one"]);
+    send(&server, &alice, "2", to(&bob, &bob.device_id, "two"));
+    assert_eq!(waiting(&server), 2);
+    let second = sync(&server, &bob, Some(&next(&body)));
+    assert_eq!((texts(&second), waiting(&server)), (vec!["two".to_owned()], 1));
+    let third = sync(&server, &bob, Some(&next(&second)));
+    assert_eq!((texts(&third), waiting(&server)), (vec![], 0));
+    assert!(third["to_device"].is_null());
+}
+
+#[test]
+fn a_transaction_is_done_once() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let other = server.login("alice");
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "one"));
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "again"));
+    send(&server, &other, "1", to(&bob, &bob.device_id, "another device's"));
+    assert_eq!(texts(&sync(&server, &bob, None)), ["one", "another device's"]);
+    let body = to(&bob, &bob.device_id, "at once");
+    let requests = (0..8).map(|_| server.request("PUT", &alice, &path("2"), &body));
+    for reply in server.run(join_all(requests.collect::<Vec<_>>())) {
+        reply.ok();
+    }
+    assert_eq!(waiting(&server), 3);
+    // A day later they may be forgotten, and are.
+    server.platform.advance(23 * 60 * 60 * 1000);
+    sweep(&server);
+    assert_eq!(server.rows("SELECT * FROM myelin_to_device_txns").len(), 3);
+    server.platform.advance(2 * 60 * 60 * 1000);
+    sweep(&server);
+    assert!(server.rows("SELECT * FROM myelin_to_device_txns").is_empty());
+}
+
+fn sweep(server: &Server) {
+    let context = server.platform.context();
+    server.run(async move { myelin::sweep::remove_expired(&context).await }).unwrap();
+}
+
+#[test]
+fn a_wildcard_reaches_every_device_and_no_cross_signing_key() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let second = server.login("bob");
+    let hidden = "INSERT INTO devices (user_id, device_id, hidden) VALUES (?1, 'KEY', 1)";
+    let hidden = myelin::storage::database::Statement::new(hidden).bind(bob.user_id.as_str());
+    server.platform.sqlite.batch(&[hidden]).unwrap();
+    send(&server, &alice, "1", to(&bob, "*", "all"));
+    assert_eq!(waiting(&server), 2);
+    for device in [&bob, &second] {
+        assert_eq!(texts(&sync(&server, device, None)), ["all"]);
+    }
+}
+
+#[test]
+fn what_nobody_would_get_is_dropped() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let both = json!({ "messages": { &bob.user_id: {
+        "NONE": { "text": "lost" }, "*": { "text": "no wildcard" }, &bob.device_id: { "text": "yes" },
+    } } });
+    send(&server, &alice, "1", both);
+    let nobody = json!({ "messages": {
+        "@nobody:example.org": { "*": {} }, "@far:elsewhere.example": { "D": {} }, "no id": { "D": {} },
+        &bob.user_id: { &"x".repeat(600): {} },
+    } });
+    send(&server, &alice, "2", nobody);
+    send(&server, &alice, "3", json!({ "messages": {} }));
+    assert_eq!(texts(&sync(&server, &bob, None)), ["yes"]);
+}
+
+#[test]
+fn what_is_malformed_or_too_large_is_refused() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let refuse = |body: Value| server.put(&alice, &path("1"), body);
+    refuse(json!({})).error(400, "M_MISSING_PARAM");
+    refuse(json!({ "messages": [] })).error(400, "M_BAD_JSON");
+    refuse(json!({ "messages": { &bob.user_id: { "D": "text" } } })).error(400, "M_BAD_JSON");
+    let large = "x".repeat(65_536);
+    refuse(to(&bob, &bob.device_id, &large)).error(413, "M_TOO_LARGE");
+    let devices: serde_json::Map<_, _> = (0..10_001).map(|n| (n.to_string(), json!({}))).collect();
+    refuse(json!({ "messages": { &bob.user_id: devices } })).error(413, "M_TOO_LARGE");
+    server.put(&alice, &path(&"x".repeat(600)), json!({})).error(400, "M_INVALID_PARAM");
+    server.put("", &path("1"), json!({ "messages": {} })).error(401, "M_MISSING_TOKEN");
+    // None of them has used the transaction up.
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "fine"));
+    assert_eq!(texts(&sync(&server, &bob, None)), ["fine"]);
+}
+
+#[test]
+fn large_messages_to_many_devices_are_written_in_one_batch() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let large = "x".repeat(60_000);
+    let devices: Vec<Account> = (0..30).map(|_| server.login("bob")).collect();
+    let contents = devices.iter().map(|d| (d.device_id.clone(), json!({ "text": large })));
+    let contents: serde_json::Map<_, _> = contents.collect();
+    let body = json!({ "messages": { &bob.user_id: contents } });
+    let reply = server.put(&alice, &path("1"), body);
+    assert_eq!(reply.cost.round_trips.get(), 2);
+    reply.ok();
+    assert_eq!(waiting(&server), 30);
+}
+
+#[test]
+fn a_message_wakes_a_waiting_sync() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let since = next(&sync(&server, &bob, None));
+    let path_ = format!("{SYNC}?since={since}&timeout=30000");
+    let wait = server.request("GET", &bob, &path_, &Value::Null);
+    let put = server.request("PUT", &alice, &path("1"), &to(&bob, &bob.device_id, "wake"));
+    let began_ms = server.platform.now_ms();
+    let (woken, _) = server.run(join(wait, put));
+    assert_eq!(texts(&woken.ok()), ["wake"]);
+    assert!(server.platform.now_ms() < began_ms + 30_000);
+}
+
+#[test]
+fn ten_thousand_messages_drain_in_order_and_in_bounded_batches() {
+    let server = quiet_server();
+    let bob = server.register("bob");
+    let messages = |from: u32| -> Vec<_> {
+        (from..from + 100).flat_map(|n| device_inbox::insert(&[message(&bob, n)])).collect()
+    };
+    for from in (0..10_000).step_by(100) {
+        server.platform.sqlite.batch(&messages(from)).unwrap();
+    }
+    let (mut since, mut seen) = (None, Vec::new());
+    loop {
+        let path = since.as_ref().map(|since| format!("?since={since}")).unwrap_or_default();
+        let reply = server.get(&bob, &format!("{SYNC}{path}"));
+        let (rows, trips) = (reply.cost.rows_read.get(), reply.cost.round_trips.get());
+        assert!(rows < 200 && trips <= 3, "{rows} rows in {trips} round trips");
+        let body = reply.ok();
+        let new = texts(&body);
+        if new.is_empty() {
+            break;
+        }
+        assert!(new.len() <= 100);
+        seen.extend(new);
+        since = Some(next(&body));
+    }
+    assert_eq!(seen, (0..10_000).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(waiting(&server), 0);
+}
+
+fn message(to: &Account, number: u32) -> Message {
+    let event = json!({ "content": { "text": number.to_string() }, "sender": "@a:b", "type": "t" });
+    Message {
+        user_id: to.user_id.clone(),
+        device_id: Some(to.device_id.clone()),
+        json: event.to_string(),
+    }
+}
+
+#[test]
+fn a_token_ahead_of_the_log_removes_nothing() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "kept"));
+    let body = sync(&server, &bob, None);
+    let mut fields: Vec<String> = next(&body).split('_').map(str::to_owned).collect();
+    fields[6] = "999".to_owned();
+    sync(&server, &bob, Some(&fields.join("_")));
+    assert_eq!(waiting(&server), 1);
+}
+
+#[test]
+fn messages_go_with_their_device() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let second = server.login("bob");
+    send(&server, &alice, "1", to(&bob, "*", "all"));
+    server.post(&second, "/_matrix/client/v3/logout", json!({})).ok();
+    assert_eq!(waiting(&server), 1);
+    let auth = json!({ "type": "m.login.password", "password": support::PASSWORD,
+        "identifier": { "type": "m.id.user", "user": "bob" } });
+    server.post(&bob, "/_matrix/client/v3/account/deactivate", json!({ "auth": auth })).ok();
+    assert_eq!(waiting(&server), 0);
+}
