@@ -109,7 +109,7 @@ pub fn select(
     Statement::new(
         "SELECT * FROM (SELECT stream_id, message_json FROM device_inbox
                         WHERE user_id = ?1 AND device_id = ?2 AND stream_id > ?3
-                        ORDER BY stream_id LIMIT ?4)
+                        ORDER BY stream_id LIMIT ?4 + 0)
          UNION ALL
          SELECT * FROM (SELECT stream_id, NULL FROM device_inbox
                         WHERE user_id = ?1 AND device_id = ?2 AND stream_id <= ?3 LIMIT 1)",
@@ -126,7 +126,7 @@ pub fn delete_upto(user_id: &UserId, device_id: &DeviceId, upto: i64) -> Stateme
         "DELETE FROM device_inbox WHERE rowid IN
              (SELECT rowid FROM device_inbox
               WHERE user_id = ?1 AND device_id = ?2 AND stream_id <= ?3
-              ORDER BY stream_id LIMIT ?4)",
+              ORDER BY stream_id LIMIT ?4 + 0)",
     )
     .bind(user_id.as_str())
     .bind(device_id.as_str())
