@@ -16,7 +16,7 @@ use crate::durable::Announcement;
 use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sync::Sync;
-use crate::serving::sync::answer::SyncAnswer;
+use crate::serving::sync::answer::{StateAfter, SyncAnswer};
 use crate::serving::sync::changes::{self, Changes, Look};
 use crate::storage::database::{Results, Statement};
 use crate::storage::presence::{self, ObserverRow, PresenceRow};
@@ -25,6 +25,9 @@ use crate::storage::user_filters::{self, FilterRow};
 
 /// Somebody who syncs is noted as there so often.
 const SEEN_EVERY_MS: u64 = 60_000;
+
+/// What `use_state_after` was called before it was in the specification: MSC4222.
+const UNSTABLE_USE_STATE_AFTER: &str = "org.matrix.msc4222.use_state_after";
 
 pub fn routes() -> Vec<Route> {
     let paths = &["/_matrix/client/v3/sync", "/_matrix/client/r0/sync"];
@@ -45,7 +48,7 @@ struct Request {
     since: Option<StreamToken>,
     filter: Option<v3::Filter>,
     full_state: bool,
-    state_after: bool,
+    state_after: Option<StateAfter>,
     presence: PresenceState,
     timeout_ms: u64,
 }
@@ -53,6 +56,12 @@ struct Request {
 impl Request {
     fn read(incoming: &Incoming) -> Result<Self, ApiError> {
         let request: v3::Request = decode(incoming)?;
+        let unstable = incoming.query(UNSTABLE_USE_STATE_AFTER);
+        let state_after = match unstable.as_deref() {
+            _ if request.use_state_after => Some(StateAfter::Stable),
+            Some("true") => Some(StateAfter::Unstable),
+            _ => None,
+        };
         let since = request.since.map(|since| since.parse::<StreamToken>());
         let since = since.transpose().map_err(|e| ApiError::invalid_param(e.to_string()))?;
         let presence = request.set_presence;
@@ -68,7 +77,7 @@ impl Request {
             since,
             filter: request.filter,
             full_state: request.full_state,
-            state_after: request.use_state_after,
+            state_after,
             presence,
             timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX).min(TIMEOUT_MAX_MS),
         })
@@ -91,6 +100,7 @@ struct Waiting {
     caller: Caller,
     reader: Reader,
     wanted: Wanted,
+    state_after: Option<StateAfter>,
     since: Option<StreamToken>,
     full_state: bool,
     timeout_ms: u64,
@@ -141,7 +151,8 @@ impl Waiting {
         let waiting = Self {
             caller,
             reader,
-            wanted: Wanted::new(filter, request.state_after),
+            wanted: Wanted::new(filter, request.state_after.is_some()),
+            state_after: request.state_after,
             since: request.since,
             full_state: request.full_state,
             timeout_ms: request.timeout_ms,
@@ -176,6 +187,7 @@ impl Waiting {
             context: &context,
             reader: &self.reader,
             wanted: &self.wanted,
+            state_after: self.state_after,
             since: self.since.as_ref(),
         };
         let answer = sync.answer(std::mem::take(&mut changes)).await?;

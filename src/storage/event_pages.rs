@@ -149,6 +149,19 @@ fn push_filter(selection: &mut Selection, filter: &RoomEventFilter) {
         let types = selection.bind_json(&exact);
         selection.push(&format!(" AND e.type NOT IN (SELECT value FROM json_each({types}))"));
     }
+    let prefixes: Vec<&str> = filter.not_types.iter().filter_map(|t| prefix_alone(t)).collect();
+    if !prefixes.is_empty() {
+        let has_prefix = prefix_condition(selection, &prefixes);
+        selection.push(&format!(" AND NOT {has_prefix}"));
+    }
+    if let Some(rooms) = &filter.rooms {
+        let rooms = selection.bind_json(rooms);
+        selection.push(&format!(" AND e.room_id IN (SELECT value FROM json_each({rooms}))"));
+    }
+    if !filter.not_rooms.is_empty() {
+        let rooms = selection.bind_json(&filter.not_rooms);
+        selection.push(&format!(" AND e.room_id NOT IN (SELECT value FROM json_each({rooms}))"));
+    }
     if let Some(senders) = &filter.senders {
         let senders = selection.bind_json(senders);
         selection.push(&format!(" AND e.sender IN (SELECT value FROM json_each({senders}))"));
@@ -173,11 +186,21 @@ fn type_condition(selection: &mut Selection, types: &[String]) -> String {
     if prefixes.is_empty() {
         return exact;
     }
+    let has_prefix = prefix_condition(selection, &prefixes);
+    format!("({exact} OR {has_prefix})")
+}
+
+fn prefix_condition(selection: &mut Selection, prefixes: &[&str]) -> String {
     let prefixes = selection.bind_json(&prefixes);
     format!(
-        "({exact} OR EXISTS (SELECT 1 FROM json_each({prefixes}) prefix
-                             WHERE substr(e.type, 1, length(prefix.value)) = prefix.value))"
+        "EXISTS (SELECT 1 FROM json_each({prefixes}) prefix
+                 WHERE substr(e.type, 1, length(prefix.value)) = prefix.value)"
     )
+}
+
+/// What stands before the `*` of a pattern that has none but at its end.
+fn prefix_alone(pattern: &str) -> Option<&str> {
+    pattern.strip_suffix('*').filter(|prefix| !prefix.contains('*'))
 }
 
 /// The events before and after one, and the event itself.

@@ -12,38 +12,41 @@ use serde::{Deserialize, Serialize};
 use super::database::{Statement, boolean};
 use super::event_pages::{StreamWindow, push_latest};
 use super::events::Selection;
-use super::stream_positions::{StreamName, current};
 
-/// Up to so many positions are walked through along the stream; for an older `since` the user's
-/// rooms are.
-const NEAR_MAX: i64 = 200;
+/// So many rooms that have moved are walked through along the stream; if there are more, the
+/// user's own rooms are. Either way what has not moved again since costs the same at any age.
+const NEAR_ROOMS_MAX: i64 = 64;
 
 /// Others whom a nameless room is named after.
 const HEROES_MAX: i64 = 5;
 
 /// Reads a `JoinedRoom` for each joined room with an event after `since`.
 pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
-    let position = current(StreamName::Events);
     // The condition stands in a table of its own, so that it is tried before the rooms are.
-    Statement::new(format!(
-        "SELECT s.room_id, m.event_stream_ordering AS member_stream_ordering
-         FROM sliding_sync_joined_rooms s
-             INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
-         CROSS JOIN local_current_membership m
-             ON m.user_id = ?1 AND m.room_id = s.room_id AND m.membership = 'join'
-         WHERE s.event_stream_ordering > ?2 AND s.event_stream_ordering <= ?3
+    Statement::new(
+        "WITH picked (room_id, event_stream_ordering) AS MATERIALIZED (
+            SELECT room_id, event_stream_ordering FROM sliding_sync_joined_rooms
+                INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
+            WHERE event_stream_ordering > ?2
+            ORDER BY event_stream_ordering LIMIT ?3 + 0)
+         SELECT picked.room_id, m.event_stream_ordering AS member_stream_ordering
+         FROM picked CROSS JOIN local_current_membership m
+             ON m.user_id = ?1 AND m.room_id = picked.room_id AND m.membership = 'join'
          UNION ALL
          SELECT s.room_id, m.event_stream_ordering
-         FROM (SELECT 1 WHERE {position} > ?3) CROSS JOIN local_current_membership m
+         FROM (SELECT reached FROM (SELECT max(event_stream_ordering) AS reached, count(*) AS n
+                                    FROM picked) WHERE n = ?3) far
+         CROSS JOIN local_current_membership m
          CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = m.room_id
-         WHERE m.user_id = ?1 AND m.membership = 'join' AND s.event_stream_ordering > ?3"
-    ))
+         WHERE m.user_id = ?1 AND m.membership = 'join' AND s.event_stream_ordering > far.reached",
+    )
     .bind(user_id.as_str())
     .bind(since)
-    .bind(since.saturating_add(NEAR_MAX))
+    .bind(NEAR_ROOMS_MAX)
 }
 
-/// Reads the `MembershipChange`s after `since`, in no order: sorting nothing is a row read.
+/// Reads the `MembershipChange`s after `since`, in no order: sorting nothing is a row read. One
+/// that came after the present membership was turned down by state resolution.
 pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
     Statement::new(
         "SELECT r.room_id, r.event_id, r.sender, r.membership,
@@ -54,7 +57,8 @@ pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
          FROM sliding_sync_membership_snapshots s
              INDEXED BY sliding_sync_membership_snapshots_user_id_stream_ordering
          CROSS JOIN room_memberships r ON r.user_id = s.user_id AND r.room_id = s.room_id
-         WHERE s.user_id = ?1 AND s.event_stream_ordering > ?2 AND r.event_stream_ordering > ?2",
+         WHERE s.user_id = ?1 AND s.event_stream_ordering > ?2 AND r.event_stream_ordering > ?2
+             AND r.event_stream_ordering <= s.event_stream_ordering",
     )
     .bind(user_id.as_str())
     .bind(since)

@@ -76,6 +76,15 @@ pub struct History {
     pub state: Option<Events>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_after: Option<Events>,
+    #[serde(rename = "org.matrix.msc4222.state_after", skip_serializing_if = "Option::is_none")]
+    pub unstable_state_after: Option<Events>,
+}
+
+/// What the client calls the state after the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateAfter {
+    Stable,
+    Unstable,
 }
 
 #[derive(Debug, Default, Serialize)]

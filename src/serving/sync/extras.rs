@@ -8,7 +8,7 @@ use myelin_protocol::pdu::raw_json;
 use myelin_protocol::sync::{RoomWindow, Section};
 use ruma::api::client::filter::{Filter, RoomEventFilter, RoomFilter};
 use ruma::presence::PresenceState;
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -98,7 +98,7 @@ impl RoomExtras {
         for (event_type, content) in self.account_data.remove(room_id).unwrap_or_default() {
             account_data.push((event_type, raw(content)));
         }
-        room.account_data = room_events(account_data, &filter.account_data);
+        room.account_data = room_events(room_id, account_data, &filter.account_data);
         let mut ephemeral = Vec::new();
         if let Some(receipts) = self.receipts.remove(room_id) {
             ephemeral.push(("m.receipt".to_owned(), raw_json(&receipts)));
@@ -106,14 +106,18 @@ impl RoomExtras {
         if let Some(typing) = self.typing.remove(room_id) {
             ephemeral.push(("m.typing".to_owned(), raw_json(&typing)));
         }
-        room.ephemeral = room_events(ephemeral, &filter.ephemeral);
+        room.ephemeral = room_events(room_id, ephemeral, &filter.ephemeral);
     }
 }
 
-fn room_events(events: Vec<(String, Box<RawValue>)>, filter: &RoomEventFilter) -> Events {
+fn room_events(
+    room_id: &RoomId,
+    events: Vec<(String, Box<RawValue>)>,
+    filter: &RoomEventFilter,
+) -> Events {
     let wanted = events.into_iter().filter(|(event_type, content)| {
-        let content = Some(&**content);
-        room_event_matches(filter, Filterable { event_type, sender: None, room_id: None, content })
+        let (room_id, content) = (Some(room_id.as_str()), Some(&**content));
+        room_event_matches(filter, Filterable { event_type, sender: None, room_id, content })
     });
     Events { events: wanted.map(|(event_type, content)| event(&event_type, &content)).collect() }
 }

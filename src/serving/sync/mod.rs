@@ -35,7 +35,9 @@ use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
 use crate::storage::{event_pages, push_rules};
-use answer::{Events, History, JoinedRoom, LeftRoom, Summary, SyncAnswer, TimelineAnswer};
+use answer::{
+    Events, History, JoinedRoom, LeftRoom, StateAfter, Summary, SyncAnswer, TimelineAnswer,
+};
 use changes::Changes;
 use extras::RoomExtras;
 use history::{histories, missing, readers};
@@ -47,6 +49,7 @@ pub struct Sync<'a> {
     pub context: &'a Context,
     pub reader: &'a Reader,
     pub wanted: &'a Wanted,
+    pub state_after: Option<StateAfter>,
     pub since: Option<&'a StreamToken>,
 }
 
@@ -214,7 +217,8 @@ impl Sync<'_> {
         let events = room.timeline.iter();
         let events = events.map(|visible| self.format(&visible.event, Some(&visible.membership)));
         let mut joined = JoinedRoom::default();
-        let is_silent = state.is_empty() && room.timeline.is_empty() && !room.window.is_full;
+        let is_silent =
+            state.is_empty() && room.timeline.is_empty() && !room.limited && !room.window.is_full;
         joined.history = self.history(events.collect(), room.limited, prev_batch, state);
         extras.fill(&room_id, &self.wanted.filter.room, &mut joined);
         if room.window.section != Section::Join {
@@ -247,9 +251,11 @@ impl Sync<'_> {
     ) -> History {
         let timeline = TimelineAnswer { events, limited, prev_batch };
         let state = Some(Events { events: state });
-        match self.wanted.state_after {
-            true => History { timeline, state: None, state_after: state },
-            false => History { timeline, state, state_after: None },
+        let history = History { timeline, ..History::default() };
+        match self.state_after {
+            None => History { state, ..history },
+            Some(StateAfter::Stable) => History { state_after: state, ..history },
+            Some(StateAfter::Unstable) => History { unstable_state_after: state, ..history },
         }
     }
 

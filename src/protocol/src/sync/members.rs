@@ -49,12 +49,14 @@ pub fn members_at<'a>(members: impl Iterator<Item = &'a Member>, upto: i64) -> S
     members.filter_map(entry).collect()
 }
 
-/// Senders whose membership the timeline does not tell before they say something.
-pub fn needed_senders<E: Entry>(timeline: &[E]) -> BTreeSet<&str> {
+/// Senders whose membership the timeline does not tell before they say something; to whom it tells
+/// no state, `folds` is false, all of them.
+pub fn needed_senders<E: Entry>(timeline: &[E], folds: bool) -> BTreeSet<&str> {
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     for entry in timeline {
-        if *entry.event_type() == TimelineEventType::RoomMember
+        if folds
+            && *entry.event_type() == TimelineEventType::RoomMember
             && let Some(state_key) = entry.state_key()
         {
             told.insert(state_key);

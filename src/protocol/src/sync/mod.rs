@@ -22,3 +22,8 @@ pub use room::{Entry, Excerpt, RoomHistory, RoomLog};
 pub use state::{StateChange, StateIds, StateKey};
 pub use wanted::Wanted;
 pub use windows::{JoinedRoom, Membership, MembershipChange, RoomWindow, Section, Windows};
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod test_log;

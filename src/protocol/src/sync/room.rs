@@ -80,8 +80,11 @@ impl<E: Entry> RoomLog<E> {
         let is_more = timeline.len() > wanted.limit;
         let is_short = self.excerpt.is_cut && !is_more && !self.window.is_outsider();
         timeline.drain(..timeline.len().saturating_sub(wanted.limit));
+        let misleading = self.misleading(&timeline, wanted);
+        timeline.drain(..misleading);
+        let is_more = is_more || misleading > 0;
         let first = timeline.first().map(Entry::stream_ordering);
-        let looked_at = self.excerpt.start.filter(|_| is_short);
+        let looked_at = self.excerpt.start.filter(|_| is_short && misleading == 0);
         let mut room = RoomHistory {
             limited: !wanted.blocks_timeline && (is_more || is_short || self.window.newly_joined),
             prev_position: first.or(looked_at).map_or(self.window.upto, |first| first - 1),
@@ -93,6 +96,37 @@ impl<E: Entry> RoomLog<E> {
         };
         room.state = room.state(self, user_id, wanted);
         room
+    }
+
+    /// How much of a timeline to leave out for a client that folds it: all up to the last state
+    /// event that is not the state, as state resolution has turned it down, or what replaced it is
+    /// none of the reader's. The client would take it for the state.
+    fn misleading(&self, timeline: &[E], wanted: &Wanted) -> usize {
+        if !wanted.folds_state() || self.window.is_outsider() {
+            return 0;
+        }
+        let mut settled: HashSet<(&TimelineEventType, &str)> = HashSet::new();
+        for (index, entry) in timeline.iter().enumerate().rev() {
+            let Some(state_key) = entry.state_key() else { continue };
+            if settled.insert((entry.event_type(), state_key)) && !self.is_in_force(entry) {
+                return index + 1;
+            }
+        }
+        0
+    }
+
+    /// Whether a state event is the state at the end of the window.
+    fn is_in_force(&self, entry: &E) -> bool {
+        let (event_type, state_key) = (entry.event_type().to_string(), entry.state_key());
+        let is_of_key = |change: &&StateChange| {
+            change.key.0 == event_type && Some(change.key.1.as_str()) == state_key
+        };
+        let changes = self.changes.iter().filter(|change| change.stream_id <= self.window.upto);
+        match changes.rev().find(is_of_key) {
+            Some(last) => last.event_id.as_deref() == Some(entry.event_id()),
+            // A log from elsewhere may lack its old changes.
+            None => self.base.values().any(|event_id| event_id == entry.event_id()),
+        }
     }
 }
 
@@ -129,7 +163,7 @@ impl<E: Entry> RoomHistory<E> {
             true => members_at(log.members.iter().chain(&log.heroes), self.window.upto),
             false => StateIds::new(),
         };
-        let mut needed = needed_senders(&self.timeline);
+        let mut needed = needed_senders(&self.timeline, !wanted.state_after);
         let mut state = if self.window.is_full {
             let mut base = log.base;
             base.extend(members);
@@ -150,3 +184,7 @@ impl<E: Entry> RoomHistory<E> {
         state
     }
 }
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

@@ -57,6 +57,16 @@ impl Wanted {
         &self.filter.room.timeline
     }
 
+    /// Whether the client takes the last of the timeline for the state. It cannot if it leaves out
+    /// some events that set an entry and not others.
+    pub(super) fn folds_state(&self) -> bool {
+        let timeline = self.timeline_filter();
+        let picks = timeline.senders.is_some()
+            || !timeline.not_senders.is_empty()
+            || timeline.url_filter.is_some();
+        !self.state_after && !self.blocks_state && !picks
+    }
+
     /// How many events of a room are read: one more than it reaches back tells whether there are
     /// more.
     pub fn read_limit(&self) -> usize {
