@@ -34,6 +34,7 @@ error_codes! {
     CannotOverwriteMedia = "M_CANNOT_OVERWRITE_MEDIA", 409;
     CannotLeaveServerNoticeRoom = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", 403;
     CaptchaNeeded = "M_CAPTCHA_NEEDED", 400;
+    ConflictingUnsubscription = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION", 409;
     DuplicateAnnotation = "M_DUPLICATE_ANNOTATION", 400;
     Exclusive = "M_EXCLUSIVE", 400;
     Forbidden = "M_FORBIDDEN", 403;
@@ -48,6 +49,7 @@ error_codes! {
     MissingParam = "M_MISSING_PARAM", 400;
     MissingToken = "M_MISSING_TOKEN", 401;
     NotFound = "M_NOT_FOUND", 404;
+    NotInThread = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD", 400;
     NotJson = "M_NOT_JSON", 400;
     NotYetUploaded = "M_NOT_YET_UPLOADED", 504;
     ProfileTooLarge = "M_PROFILE_TOO_LARGE", 400;

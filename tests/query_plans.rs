@@ -19,6 +19,7 @@ use myelin::storage::schema;
 use myelin::storage::state_groups::{self, StateFilter};
 use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
+use myelin::storage::thread_subscriptions;
 use myelin::storage::threads::{self, ThreadPlace, ThreadsQuery};
 use myelin::storage::typing;
 use myelin::storage::ui_auth_sessions;
@@ -173,6 +174,10 @@ fn what_a_new_event_is_about_is_found_by_index() {
     };
     let redaction = RedactionRow { event_id: "$r".to_owned(), redacts: "$e".to_owned() };
     let mut statements = vec![relations::parents(&[new])];
+    let (room_id, thread_id) = (owned_room_id!("!a:b"), owned_event_id!("$e"));
+    statements.push(thread_subscriptions::select("@a:b", &room_id, &thread_id));
+    statements.push(thread_subscriptions::updated_since("@a:b", 1, 9, 10));
+    statements.extend(thread_subscriptions::unsubscribe(&sender, &room_id, &thread_id));
     statements.extend(room_log::delete_relations("!a:b", &[redaction]));
     let connection = database();
     for statement in statements {

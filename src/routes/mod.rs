@@ -46,6 +46,7 @@ mod single_sign_on;
 mod sync;
 mod tags;
 mod third_party;
+mod thread_subscriptions;
 mod threads;
 mod threepids;
 mod to_device;
@@ -106,6 +107,7 @@ pub fn table() -> Vec<Route> {
         room_event::routes(),
         relations::routes(),
         threads::routes(),
+        thread_subscriptions::routes(),
         directory::routes(),
         public_rooms::routes(),
         initial_sync::routes(),

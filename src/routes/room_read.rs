@@ -66,6 +66,15 @@ impl RoomRead {
         Ok(Timeline::read(&mut self.results)?)
     }
 
+    /// Takes the next two results, those of one event: if it is there, and the reader may see it.
+    ///
+    /// # Errors
+    /// If the rows are not those of events.
+    pub fn event(&mut self) -> Result<Option<StoredEvent>, ApiError> {
+        let timeline = Timeline::read_judged(&mut self.results)?;
+        Ok(self.visible(timeline).into_iter().next().map(|visible| visible.event))
+    }
+
     /// What the reader may see of it.
     pub fn visible(&self, timeline: Timeline) -> Vec<VisibleEvent> {
         timeline.visible(&self.reader, &self.rooms())

@@ -43,6 +43,7 @@ pub mod schema;
 pub mod state_groups;
 pub mod stream_positions;
 pub mod sync;
+pub mod thread_subscriptions;
 pub mod threads;
 pub mod typing;
 pub mod ui_auth_sessions;

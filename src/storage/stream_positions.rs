@@ -26,6 +26,7 @@ pub enum StreamName {
     PushRules,
     Pushers,
     Receipts,
+    ThreadSubscriptions,
     /// `device_inbox` and `device_federation_outbox`.
     ToDevice,
     Typing,
@@ -44,6 +45,7 @@ impl StreamName {
             Self::PushRules => "push_rules_stream",
             Self::Pushers => "pushers",
             Self::Receipts => "receipts",
+            Self::ThreadSubscriptions => "thread_subscriptions",
             Self::ToDevice => "to_device",
             Self::Typing => "typing",
         }

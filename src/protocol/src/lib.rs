@@ -30,6 +30,7 @@
 //! | `push_audience` | who of a room is to be notified |
 //! | `sync_token` | positions that clients keep |
 //! | `to_device` | messages to devices |
+//! | `thread_subscriptions` | the threads that a user follows |
 //! | `token` | access and refresh tokens |
 //! | `user_interactive` | user-interactive authentication: flows, stages, challenges |
 //! | `user_name` | names of accounts |
@@ -65,6 +66,7 @@ pub mod state_resolution;
 pub mod sync;
 pub mod sync_token;
 pub mod to_device;
+pub mod thread_subscriptions;
 pub mod token;
 pub mod user_interactive;
 pub mod user_name;
