@@ -950,8 +950,8 @@ CREATE TABLE IF NOT EXISTS event_push_actions (
     UNIQUE (room_id, event_id, user_id, profile_tag),
     CONSTRAINT event_push_actions_thread_id CHECK (thread_id IS NOT NULL)
 );
-CREATE INDEX IF NOT EXISTS event_push_actions_rm_tokens
-    ON event_push_actions (user_id, room_id, topological_ordering, stream_ordering);
+CREATE INDEX IF NOT EXISTS myelin_event_push_actions_unread
+    ON event_push_actions (user_id, room_id, stream_ordering);
 
 CREATE TABLE IF NOT EXISTS event_push_summary (
     user_id TEXT NOT NULL,

@@ -8,6 +8,7 @@ use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::storage::database::Results;
+use crate::storage::event_push_summary::{self, Range};
 use crate::storage::presence::ObserverRow;
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
@@ -29,12 +30,17 @@ const PRESENCE_LIFETIME_MS: u64 = 5 * 60 * 1000;
 /// their next sync.
 const ANNOUNCED_OFFLINE_MAX: usize = 50;
 
+/// Steps of one sweep over what notifies; the next sweep goes on.
+const SUMMARY_STEPS_MAX: usize = 20;
+
 /// Runs every part that is due.
 pub async fn run(context: &Context) {
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", end_presence(context).await);
     report("following the log with the user directory", user_directory::follow(context).await);
+    report("throwing away what has been read", follow_receipts(context).await);
+    report("summing up what is unread", sum_up_unread(context).await);
     // It walks through tables, so it is done in the first sweep of a day only.
     if context.now_ms() % DAY_MS < INTERVAL_MS {
         report("removing what has expired", remove_expired(context).await);
@@ -67,6 +73,31 @@ async fn end_typing(context: &Context) -> Result<(), ApiError> {
         if let Err(error) = context.room(&row.room_id, RoomCommand::Announce).await {
             crate::log::warn(&format!("typing in {} woke nobody: {error}", row.room_id));
         }
+    }
+    Ok(())
+}
+
+/// Actions of events that have been read are not needed any more.
+async fn follow_receipts(context: &Context) -> Result<(), ApiError> {
+    for _ in 0..SUMMARY_STEPS_MAX {
+        let read = context.batch(vec![event_push_summary::select_new_receipts()]).await?;
+        let Some(Range { after, upto: Some(upto) }) = Results::new(read).first()? else { break };
+        if upto <= after {
+            break;
+        }
+        context.batch(event_push_summary::follow_receipts(after, upto)).await?;
+    }
+    Ok(())
+}
+
+/// Actions that are a day old are summed up.
+async fn sum_up_unread(context: &Context) -> Result<(), ApiError> {
+    let received_before_ms = context.now_ms().saturating_sub(DAY_MS);
+    for _ in 0..SUMMARY_STEPS_MAX {
+        let read = vec![event_push_summary::select_old_events(received_before_ms)];
+        let read = context.batch(read).await?;
+        let Some(Range { after, upto: Some(upto) }) = Results::new(read).first()? else { break };
+        context.batch(event_push_summary::sum_up(after, upto)).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod e2e_one_time_keys;
 pub mod event_pages;
 pub mod event_push_actions;
 pub mod event_push_counts;
+pub mod event_push_summary;
 pub mod events;
 pub mod install;
 pub mod local_memberships;

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 4;
+pub const REVISION: i64 = 5;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -57,6 +57,15 @@ pub const DELTAS: &[Delta] = &[
     unused_fallback_keys TEXT NOT NULL,
     PRIMARY KEY (user_id, device_id)
 ) WITHOUT ROWID"])],
+    },
+    Delta {
+        revision: 5,
+        name: "unread_index",
+        steps: &[Step::Once(&[
+            "CREATE INDEX IF NOT EXISTS myelin_event_push_actions_unread
+             ON event_push_actions (user_id, room_id, stream_ordering)",
+            "DROP INDEX IF EXISTS event_push_actions_rm_tokens",
+        ])],
     },
 ];
 
