@@ -281,3 +281,7 @@ fn compile(user_id: &UserId, settings: &UserSettings) -> Ruleset {
     retain_comparable(&mut rules);
     rules
 }
+
+#[cfg(test)]
+#[path = "push_audience_tests.rs"]
+mod tests;
