@@ -7,4 +7,5 @@ mod support;
 mod counts;
 mod house;
 mod members;
+mod plans;
 mod summary;
