@@ -4,7 +4,9 @@
 import { quantile, round } from "./report.mjs";
 
 /** What the users of the counts below have; the tests take less of everything. */
-export const fullSizes = { rooms: [10, 300], initialRooms: 50, sends: 20, waitsMs: [300, 1500] };
+export const fullSizes = {
+  rooms: [10, 300], initialRooms: 50, sends: 20, waitsMs: [300, 1500], members: [2, 20],
+};
 
 const sendersAtOnce = 16;
 const groupRounds = 5;
@@ -13,6 +15,7 @@ const rowsOfASendMax = 22;
 const rowsSavedInAGroupMin = 5;
 const rowsOfAnEmptySyncMax = 20;
 const roundTripsOfAnInitialSyncMax = 4;
+const rowsOfANotificationMax = 3;
 const slowdownMax = 3;
 const sendsUnderLoad = 60;
 const creationsAtOnce = 4;
@@ -45,6 +48,7 @@ export async function countAll(client, sizes = fullSizes) {
   await countSmallRequests(client, user, findings);
   await countSends(client, user, sizes.sends, findings);
   await countSyncs(client, sizes, findings);
+  for (const members of sizes.members) await countNotifications(client, members, findings);
   return findings;
 }
 
@@ -65,6 +69,25 @@ async function countSends(client, user, sends, findings) {
   findings.exactly("send, warm room: round trips", roundTripsOfASend, most("d1"));
   findings.exactly("send, warm room: hops", 1, most("hops"));
   findings.atMost("send, warm room: rows written", rowsOfASendMax, most("rows-written"));
+}
+
+/** What a message writes for those who are notified of it, and for those who want none of it. */
+export async function countNotifications(client, count, findings) {
+  const registering = Array.from({ length: count }, (_, i) => client.register(`m${count}-${i}`));
+  const [sender, ...members] = (await Promise.all(registering)).map(({ user }) => user);
+  const { room } = await client.createRoom(sender);
+  const rowsOfASend = async () => {
+    await client.send(sender, room);
+    return (await client.send(sender, room)).cost["rows-written"];
+  };
+  const alone = await rowsOfASend();
+  for (const member of members) await client.join(member, room);
+  const notified = (await rowsOfASend()) - alone;
+  findings.atMost(`${count} members: rows written for each who is notified`,
+    rowsOfANotificationMax, round(notified / members.length));
+  for (const member of members) await client.wantNoNotifications(member);
+  findings.exactly(`${count} members: rows written for those who are not`, 0,
+    (await rowsOfASend()) - alone);
 }
 
 /**

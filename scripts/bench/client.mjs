@@ -86,6 +86,11 @@ export class Client {
     return { ...answer, eventId: answer.body.event_id };
   }
 
+  wantNoNotifications(user) {
+    const path = `${v3}/pushrules/global/override/.m.rule.master/enabled`;
+    return this.request("PUT", path, { user, body: { enabled: true } });
+  }
+
   sendState(user, room, type, body) {
     return this.request("PUT", this.#inRoom(room, `/state/${type}`), { user, body });
   }

@@ -33,9 +33,9 @@ const THREAD: &str = "CASE
      ELSE coalesce((WITH RECURSIVE related (relates_to_id, relation_type, depth) AS (
              SELECT relates_to_id, relation_type, 0 FROM event_relations
              WHERE event_id = n.value ->> 'relates_to'
-             UNION SELECT e.relates_to_id, e.relation_type, r.depth + 1
-             FROM related r CROSS JOIN event_relations e ON e.event_id = r.relates_to_id
-             WHERE r.depth <= 3)
+             UNION SELECT e.relates_to_id, e.relation_type, related.depth + 1
+             FROM related CROSS JOIN event_relations e ON e.event_id = related.relates_to_id
+             WHERE related.depth <= 3)
          SELECT relates_to_id FROM related WHERE relation_type = 'm.thread'
          ORDER BY depth DESC LIMIT 1), 'main') END";
 
@@ -45,14 +45,16 @@ pub fn insert(room_id: &str, rows: &[NoticeRow<'_>]) -> Statement {
     Statement::new(format!(
         "INSERT INTO event_push_actions (room_id, event_id, user_id, actions, stream_ordering,
              topological_ordering, notif, highlight, unread, thread_id)
+         WITH notices AS MATERIALIZED (
+             SELECT n.value ->> 'event_id' AS event_id, n.value ->> 'actions' AS actions,
+                 {NEWEST} - (n.value ->> 'from_newest') AS stream_ordering,
+                 n.value ->> 'depth' AS depth, n.value ->> 'highlight' AS highlight,
+                 {THREAD} AS thread_id, n.value ->> 'sender' AS sender,
+                 n.value ->> 'can_be_ignored' AS can_be_ignored, n.value -> 'users' AS users
+             FROM json_each(?2) n)
          SELECT ?1, n.event_id, u.value, n.actions, n.stream_ordering, n.depth, 1, n.highlight, 0,
              n.thread_id
-         FROM (SELECT n.value ->> 'event_id' AS event_id, n.value ->> 'actions' AS actions,
-                   {NEWEST} - (n.value ->> 'from_newest') AS stream_ordering,
-                   n.value ->> 'depth' AS depth, n.value ->> 'highlight' AS highlight,
-                   {THREAD} AS thread_id, n.value ->> 'sender' AS sender,
-                   n.value ->> 'can_be_ignored' AS can_be_ignored, n.value -> 'users' AS users
-               FROM json_each(?2) n) n
+         FROM notices n
          CROSS JOIN json_each(n.users) u
          WHERE NOT (n.can_be_ignored AND EXISTS (
              SELECT 1 FROM ignored_users i

@@ -10,6 +10,7 @@ use crate::house::House;
 
 /// Lists of ours, tables of one row, and what has been picked by index.
 const SMALL: [&str; 10] = [
+    "n",
     "rooms",
     "actions",
     "places",
@@ -19,7 +20,6 @@ const SMALL: [&str; 10] = [
     "related",
     "event_push_summary_stream_ordering",
     "event_push_summary_last_receipt_stream_id",
-    "(subquery-",
 ];
 
 fn plan(house: &House, statement: &Statement) -> Vec<String> {
@@ -37,7 +37,8 @@ fn walks(house: &House, statement: &Statement) -> Vec<String> {
         let mut words = step.split(' ');
         let is_scan = words.next() == Some("SCAN") && !step.contains("VIRTUAL TABLE");
         let name = words.next().unwrap_or_default();
-        step.contains("AUTOMATIC") || (is_scan && !SMALL.iter().any(|small| name == *small))
+        step.contains("AUTOMATIC")
+            || (is_scan && !name.starts_with("(subquery-") && !SMALL.contains(&name))
     };
     plan(house, statement).into_iter().filter(is_walk).collect()
 }
