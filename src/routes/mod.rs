@@ -43,6 +43,7 @@ mod room_send;
 mod room_state;
 mod room_upgrade;
 mod single_sign_on;
+mod sliding_sync;
 mod sync;
 mod tags;
 mod third_party;
@@ -92,6 +93,7 @@ pub fn table() -> Vec<Route> {
         cross_signing::routes(),
         sync::routes(),
         to_device::routes(),
+        sliding_sync::routes(),
         tags::routes(),
         third_party::routes(),
         threepids::routes(),

@@ -237,7 +237,7 @@ fn stored_filter(row: Option<FilterRow>) -> Result<FilterDefinition, ApiError> {
 }
 
 /// Notes that somebody is there, after the answer; others are told only if that is news.
-fn set_presence(caller: &Caller, old: Option<PresenceRow>, wanted: PresenceState) {
+pub fn set_presence(caller: &Caller, old: Option<PresenceRow>, wanted: PresenceState) {
     let now_ms = caller.context.now_ms();
     let is_same = old.as_ref().is_some_and(|old| old.state == wanted);
     let is_recent = old.as_ref().is_some_and(|old| now_ms < old.last_active_ts + SEEN_EVERY_MS);

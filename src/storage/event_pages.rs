@@ -3,12 +3,17 @@
 //! Every function here gives a [`Selection`] for [`super::events`]. Events that were rejected or
 //! that are not part of the room's timeline (outliers) are never on a page.
 
+use std::collections::BTreeMap;
+
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::Serialize;
 
 use super::events::{Selection, reader};
+
+/// Terms of one compound SELECT: D1 takes 5.
+const EXCERPTS_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -240,6 +245,48 @@ pub fn around(
 /// whether there are more: ask for it.
 pub fn latest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
     of_windows(windows, |selection| push_latest(selection, limit, filter))
+}
+
+/// Windows of which as many of the latest events are wanted.
+#[derive(Clone, Debug)]
+pub struct Excerpts {
+    pub windows: Vec<StreamWindow>,
+    pub limit: u32,
+}
+
+/// Groups of windows by their limit: as many as one statement can take. Where there are more
+/// limits than that, the smallest are raised.
+pub fn excerpts(windows: impl IntoIterator<Item = (StreamWindow, u32)>) -> Vec<Excerpts> {
+    let mut by_limit: BTreeMap<u32, Vec<StreamWindow>> = BTreeMap::new();
+    for (window, limit) in windows {
+        by_limit.entry(limit).or_default().push(window);
+    }
+    while by_limit.len() > EXCERPTS_MAX {
+        let smallest = by_limit.pop_first().map(|(_, windows)| windows);
+        if let Some(mut next) = by_limit.first_entry() {
+            next.get_mut().extend(smallest.unwrap_or_default());
+        }
+    }
+    by_limit.into_iter().map(|(limit, windows)| Excerpts { windows, limit }).collect()
+}
+
+/// The latest events of each window, all rooms at once.
+pub fn latest_of(excerpts: &[Excerpts]) -> Selection {
+    let mut selection = Selection::new();
+    for (index, Excerpts { windows, limit }) in excerpts.iter().enumerate() {
+        let windows = selection.bind_json(windows);
+        selection.push(if index > 0 { " UNION ALL " } else { "" });
+        selection.push(&format!(
+            "SELECT l.stream_ordering FROM json_each({windows}) w
+             CROSS JOIN events l ON l.stream_ordering IN ("
+        ));
+        push_latest(&mut selection, *limit, &RoomEventFilter::empty());
+        selection.push(")");
+    }
+    if excerpts.is_empty() {
+        selection.push("SELECT NULL WHERE 0");
+    }
+    selection
 }
 
 /// The earliest `limit` events of each window, all rooms at once.

@@ -41,6 +41,8 @@ pub mod room_tags;
 pub mod room_upgrades;
 pub mod rooms;
 pub mod schema;
+pub mod sliding_sync;
+pub mod sliding_sync_connections;
 pub mod state_groups;
 pub mod stream_positions;
 pub mod sync;

@@ -8,10 +8,13 @@
 //! those of whole rooms (an initial sync, rooms that are new to a sync). Both leave out the
 //! private receipts of others.
 
+use ruma::api::client::filter::RoomEventFilter;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::Statement;
+use super::event_pages::{Excerpts, push_latest};
+use super::events::Selection;
 use super::stream_positions::{StreamName, current};
 
 /// The largest number of receipts that one sync carries: bounds the read of an old `since`.
@@ -89,6 +92,59 @@ pub fn in_rooms(user_id: &UserId, room_ids: &[OwnedRoomId], to: i64) -> Statemen
     .bind(user_id.as_str())
     .bind_json(&room_ids)
     .bind(to)
+    .bind(RECEIPTS_MAX)
+}
+
+/// Reads the [`ReceiptRow`]s of excerpts' rooms at their first event or later.
+pub fn in_excerpts(user_id: &UserId, excerpts: &[Excerpts]) -> Statement {
+    let mut selection = Selection::new();
+    let user_id = selection.bind(user_id.as_str());
+    let receipts_max = selection.bind(RECEIPTS_MAX);
+    selection.push("WITH starts (room_id, start) AS MATERIALIZED (");
+    for (index, Excerpts { windows, limit }) in excerpts.iter().enumerate() {
+        let windows = selection.bind_json(windows);
+        selection.push(if index > 0 { " UNION ALL " } else { "" });
+        selection.push("SELECT w.value ->> '$.room_id', (SELECT min(stream_ordering) FROM (");
+        push_latest(&mut selection, *limit, &RoomEventFilter::empty());
+        selection.push(&format!(")) FROM json_each({windows}) w"));
+    }
+    if excerpts.is_empty() {
+        selection.push("SELECT NULL, NULL WHERE 0");
+    }
+    selection.push(&format!(
+        ") SELECT r.room_id, r.receipt_type, r.user_id, r.event_id, r.thread_id, r.data
+         FROM starts s CROSS JOIN receipts_linearized r ON r.room_id = s.room_id
+         WHERE r.event_stream_ordering >= s.start
+             AND (r.receipt_type <> 'm.read.private' OR r.user_id = {user_id})
+         LIMIT {receipts_max} + 0"
+    ));
+    selection.into_statement()
+}
+
+/// Reads the user's own [`ReceiptRow`]s of these rooms.
+pub fn own_in_rooms(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
+    Statement::new(
+        "SELECT r.room_id, r.receipt_type, r.user_id, r.event_id, r.thread_id, r.data
+         FROM json_each(?2) j
+         CROSS JOIN (SELECT 'm.read' AS name UNION ALL SELECT 'm.read.private') t
+         CROSS JOIN receipts_linearized r
+             ON r.room_id = j.value AND r.receipt_type = t.name AND r.user_id = ?1",
+    )
+    .bind(user_id.as_str())
+    .bind_json(&room_ids)
+}
+
+/// Reads the [`ReceiptRow`]s of rooms that were written after a position of each.
+pub fn in_rooms_since(user_id: &UserId, rooms: &[(OwnedRoomId, i64)]) -> Statement {
+    Statement::new(
+        "SELECT r.room_id, r.receipt_type, r.user_id, r.event_id, r.thread_id, r.data
+         FROM json_each(?2) j CROSS JOIN receipts_linearized r ON r.room_id = j.value ->> 0
+         WHERE r.stream_id > j.value ->> 1
+             AND (r.receipt_type <> 'm.read.private' OR r.user_id = ?1)
+         LIMIT ?3 + 0",
+    )
+    .bind(user_id.as_str())
+    .bind_json(&rooms)
     .bind(RECEIPTS_MAX)
 }
 

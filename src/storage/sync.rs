@@ -22,27 +22,35 @@ const HEROES_MAX: i64 = 5;
 
 /// Reads a `JoinedRoom` for each joined room with an event after `since`.
 pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
-    // The condition stands in a table of its own, so that it is tried before the rooms are.
-    Statement::new(
+    let mut selection = Selection::new();
+    push_moved_rooms(&mut selection, user_id, since);
+    selection.into_statement()
+}
+
+/// The rooms of [`moved_rooms`]. The condition stands in a table of its own, so that it is tried
+/// before the rooms are.
+pub(super) fn push_moved_rooms(selection: &mut Selection, user_id: &UserId, since: i64) {
+    let user_id = selection.bind(user_id.as_str());
+    let since = selection.bind(since);
+    let near = selection.bind(NEAR_ROOMS_MAX);
+    selection.push(&format!(
         "WITH picked (room_id, event_stream_ordering) AS MATERIALIZED (
             SELECT room_id, event_stream_ordering FROM sliding_sync_joined_rooms
                 INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
-            WHERE event_stream_ordering > ?2
-            ORDER BY event_stream_ordering LIMIT ?3 + 0)
+            WHERE event_stream_ordering > {since}
+            ORDER BY event_stream_ordering LIMIT {near} + 0)
          SELECT picked.room_id, m.event_stream_ordering AS member_stream_ordering
          FROM picked CROSS JOIN local_current_membership m
-             ON m.user_id = ?1 AND m.room_id = picked.room_id AND m.membership = 'join'
+             ON m.user_id = {user_id} AND m.room_id = picked.room_id AND m.membership = 'join'
          UNION ALL
          SELECT s.room_id, m.event_stream_ordering
          FROM (SELECT reached FROM (SELECT max(event_stream_ordering) AS reached, count(*) AS n
-                                    FROM picked) WHERE n = ?3) far
+                                    FROM picked) WHERE n = {near}) far
          CROSS JOIN local_current_membership m
          CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = m.room_id
-         WHERE m.user_id = ?1 AND m.membership = 'join' AND s.event_stream_ordering > far.reached",
-    )
-    .bind(user_id.as_str())
-    .bind(since)
-    .bind(NEAR_ROOMS_MAX)
+         WHERE m.user_id = {user_id} AND m.membership = 'join'
+           AND s.event_stream_ordering > far.reached"
+    ));
 }
 
 /// Reads the `MembershipChange`s after `since`, in no order: sorting nothing is a row read. One

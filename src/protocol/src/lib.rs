@@ -24,6 +24,7 @@
 //! | `login_identifier` | whom a login names |
 //! | `password` | passwords in the form that is hashed |
 //! | `push_rules` | the push rules that everyone starts with |
+//! | `sliding_sync` | what a client looks at, what it has been told, what it lacks |
 //! | `sync` | what a sync tells of rooms: which events, which state |
 //! | `push_rules` | the push rules that everyone starts with, and what users make of them |
 //! | `push_evaluation` | what rules make of one event |
@@ -62,6 +63,7 @@ pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;
 pub mod signing_key;
+pub mod sliding_sync;
 pub mod state_resolution;
 pub mod sync;
 pub mod sync_token;

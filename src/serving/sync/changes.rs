@@ -140,7 +140,7 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
 }
 
 /// The streams of which an answer shows something. The others stay where the client has them.
-const SHOWN_STREAMS: [StreamName; 8] = [
+pub const SHOWN_STREAMS: [StreamName; 8] = [
     StreamName::Events,
     StreamName::AccountData,
     StreamName::Receipts,
@@ -158,7 +158,7 @@ pub fn token(rows: &[PositionRow]) -> StreamToken {
 }
 
 /// A token with these positions, by name; where there is none, it stays as it was.
-fn token_after(since: &StreamToken, positions: &HashMap<String, i64>) -> StreamToken {
+pub fn token_after(since: &StreamToken, positions: &HashMap<String, i64>) -> StreamToken {
     let of = |name: &str, or: i64| positions.get(name).copied().unwrap_or(or);
     StreamToken {
         room_key: RoomStreamToken::live(of("events", since.room_key.stream())),

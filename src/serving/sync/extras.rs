@@ -60,14 +60,16 @@ impl RoomExtras {
         contents.presence.retain(|row| self.present.insert(row.user_id.clone()));
     }
 
-    fn add_account_data(&mut self, rows: Vec<RoomAccountDataRow>) {
+    /// Adds account data of rooms; a later row of a type counts.
+    pub fn add_account_data(&mut self, rows: Vec<RoomAccountDataRow>) {
         for row in rows {
             let of_room = self.account_data.entry(row.room_id).or_default();
             of_room.insert(row.event_type, row.content);
         }
     }
 
-    fn add_tags(&mut self, rows: Vec<TagRow>) {
+    /// Adds tags of rooms.
+    pub fn add_tags(&mut self, rows: Vec<TagRow>) {
         for row in rows {
             let of_room = self.tags.entry(row.room_id).or_default();
             if let (Some(tag), Some(content)) = (row.tag, row.content) {
@@ -77,7 +79,7 @@ impl RoomExtras {
     }
 
     /// By event, type and user: Client-Server API, "m.receipt".
-    fn add_receipts(&mut self, rows: Vec<ReceiptRow>) {
+    pub fn add_receipts(&mut self, rows: Vec<ReceiptRow>) {
         for row in rows {
             let mut data = parse(&row.data);
             if let (Some(thread_id), Some(data)) = (row.thread_id, data.as_object_mut()) {
@@ -87,6 +89,13 @@ impl RoomExtras {
             let of_event = of_room.entry(row.event_id.as_str()).or_insert_with(|| json!({}));
             of_event[row.receipt_type.as_str()][row.user_id.as_str()] = data;
         }
+    }
+
+    /// What belongs to a room, all of it.
+    pub fn take(&mut self, room_id: &OwnedRoomId) -> JoinedRoom {
+        let mut room = JoinedRoom::default();
+        self.fill(room_id, &RoomFilter::empty(), &mut room);
+        room
     }
 
     /// Moves what belongs to a room into its place in the answer.
@@ -187,11 +196,9 @@ impl Sync<'_> {
                 continue;
             };
             let Some(member) = contents.events.get(event_id) else { continue };
-            let mut events = told_state(member).unwrap_or_else(|| {
-                let ids = contents.stripped.get(&window.room_id).into_iter().flatten();
-                let events = ids.filter_map(|id| contents.events.get(id));
-                events.map(stripped).collect()
-            });
+            let ids = contents.stripped.get(&window.room_id).into_iter().flatten();
+            let current = ids.filter_map(|id| contents.events.get(id));
+            let mut events = state_from_outside(member, current);
             events.push(self.format(member, None));
             let (room_id, events) = (window.room_id.clone(), Events { events });
             if matches!(window.section, Section::Invite(_)) {
@@ -203,6 +210,15 @@ impl Sync<'_> {
     }
 }
 
+/// What those who are invited or knock are told of a room: what came with the membership, else
+/// what is in force.
+pub fn state_from_outside<'a>(
+    member: &StoredEvent,
+    current: impl Iterator<Item = &'a StoredEvent>,
+) -> Vec<Box<RawValue>> {
+    told_state(member).unwrap_or_else(|| current.map(stripped).collect())
+}
+
 /// The state that came with an invitation or an answer to a knock.
 fn told_state(member: &StoredEvent) -> Option<Vec<Box<RawValue>>> {
     let unsigned: Map<String, Value> =
@@ -212,7 +228,7 @@ fn told_state(member: &StoredEvent) -> Option<Vec<Box<RawValue>>> {
 }
 
 /// Client-Server API, "Stripped state".
-fn stripped(event: &StoredEvent) -> Box<RawValue> {
+pub fn stripped(event: &StoredEvent) -> Box<RawValue> {
     raw_json(&json!({
         "type": event.pdu.event_type.to_string(),
         "state_key": event.pdu.state_key,

@@ -8,7 +8,7 @@ use ruma::events::TimelineEventType;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, UserId};
 
 use super::reads::Contents;
-use crate::serving::{Reader, VisibleEvent};
+use crate::serving::{Reader, StoredEvent, Timeline, VisibleEvent};
 use crate::storage::events::ReaderRow;
 
 impl Entry for VisibleEvent {
@@ -40,7 +40,16 @@ pub fn histories(
     reader: &Reader,
     contents: &mut Contents,
 ) -> Vec<RoomHistory<VisibleEvent>> {
-    let mut excerpts = excerpts(&windows, wanted, reader, contents);
+    // Whoever joins sees who is there, also those who came while they were away.
+    let known = contents.current.values().flat_map(|state| state.values().cloned()).collect();
+    let mut excerpts = match contents.timeline.take() {
+        Some(timeline) => {
+            let windows: Vec<_> = windows.iter().map(|w| (w, wanted.read_limit())).collect();
+            let wants = |event: &StoredEvent| pdu_matches(wanted.timeline_filter(), &event.pdu);
+            excerpts(timeline, &windows, wants, &known, reader)
+        }
+        None => HashMap::new(),
+    };
     let tell = |window: RoomWindow| {
         let room_id = &window.room_id;
         let base = if window.is_joined() { &mut contents.current } else { &mut contents.left };
@@ -57,28 +66,29 @@ pub fn histories(
     windows.into_iter().map(tell).collect()
 }
 
-/// The latest events of each room, as far as the reader may see and wants them.
-fn excerpts(
-    windows: &[RoomWindow],
-    wanted: &Wanted,
+/// The latest events of windows, as far as the reader may see and wants them, and `known` ones.
+/// With each window stands how many of its events were read at most.
+pub fn excerpts(
+    mut timeline: Timeline,
+    windows: &[(&RoomWindow, usize)],
+    wants: impl Fn(&StoredEvent) -> bool,
+    known: &HashSet<OwnedEventId>,
     reader: &Reader,
-    contents: &mut Contents,
 ) -> HashMap<OwnedRoomId, Excerpt<VisibleEvent>> {
     let mut excerpts: HashMap<OwnedRoomId, Excerpt<VisibleEvent>> = HashMap::new();
-    let Some(mut timeline) = contents.timeline.take() else { return excerpts };
     for event in &timeline.events {
         let excerpt = excerpts.entry(event.pdu.room_id.clone()).or_default();
         excerpt.start = excerpt.start.or(Some(event.stream_ordering));
     }
-    for (room_id, count) in timeline.counts() {
-        excerpts.entry(room_id).or_default().is_cut = count >= wanted.read_limit();
+    let counts = timeline.counts();
+    for (window, read_limit) in windows {
+        let count = counts.get(&window.room_id).copied().unwrap_or_default();
+        let excerpt = excerpts.entry(window.room_id.clone()).or_default();
+        excerpt.is_cut = count > 0 && count >= *read_limit;
     }
-    timeline.events.retain(|event| pdu_matches(wanted.timeline_filter(), &event.pdu));
-    let rooms = readers(windows);
-    // Whoever joins sees who is there, also those who came while they were away.
-    let known: HashSet<OwnedEventId> =
-        contents.current.values().flat_map(|state| state.values().cloned()).collect();
-    for visible in timeline.visible_or_known(reader, &rooms, &known) {
+    timeline.events.retain(wants);
+    let rooms = readers(windows.iter().map(|(window, _)| *window));
+    for visible in timeline.visible_or_known(reader, &rooms, known) {
         excerpts.entry(visible.event.pdu.room_id.clone()).or_default().events.push(visible);
     }
     excerpts

@@ -12,10 +12,10 @@
 pub mod answer;
 pub mod changes;
 pub mod devices;
-mod extras;
-mod history;
+pub mod extras;
+pub mod history;
 mod reads;
-mod turn;
+pub mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
