@@ -14,7 +14,8 @@ import {
   sees,
   start,
 } from "./js_client.mjs";
-import { assertContent, followWith, startWitness } from "./rust_client.mjs";
+import { followWith } from "./rust_client.mjs";
+import { assertContent, startWitness } from "./witness.mjs";
 
 /** Who follows how with the Rust SDK, and of which state types that client is told all. */
 const followers = { carol: "sync" };

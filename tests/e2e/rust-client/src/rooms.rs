@@ -4,9 +4,12 @@ use matrix_sdk::{
     RoomMemberships, RoomState,
     deserialized_responses::RawAnySyncOrStrippedState,
     ruma::{
-        EventId, OwnedUserId, RoomId,
+        EventId, OwnedUserId, RoomId, UserId,
         api::client::room::create_room::v3::{Request, RoomPreset},
-        events::{InitialStateEvent, room::encryption::RoomEncryptionEventContent},
+        events::{
+            InitialStateEvent,
+            room::{encryption::RoomEncryptionEventContent, member::MembershipState},
+        },
     },
 };
 use serde_json::{Map, Value, json};
@@ -97,6 +100,20 @@ impl Session {
             (member.user_id().to_string(), json!(member.membership()))
         };
         Ok(Value::Object(members.iter().map(shown).collect()))
+    }
+
+    /// Waits until this client knows that `user` has joined.
+    pub async fn wait_member(&self, room_id: &RoomId, user: &UserId) -> Result<Value, Failure> {
+        let mut updates = self.client()?.subscribe_to_all_room_updates();
+        let room = self.client()?.await_room_remote_echo(room_id).await;
+        loop {
+            let member = room.get_member_no_sync(user).await?;
+            if member.is_some_and(|member| *member.membership() == MembershipState::Join) {
+                return Ok(json!({}));
+            }
+            // Lagging behind is no harm: the member is looked at again.
+            let _ = updates.recv().await;
+        }
     }
 
     /// Waits until this user's membership is `membership`.

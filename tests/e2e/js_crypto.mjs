@@ -1,0 +1,127 @@
+// matrix-js-sdk with its Rust crypto: devices that bootstrap, verify each other and recover.
+import assert from "node:assert/strict";
+import * as cryptoApi from "matrix-js-sdk/lib/crypto-api/index.js";
+import {
+  complaints,
+  eventsOf,
+  eventually,
+  makeClient,
+  password,
+  start,
+  until,
+} from "./js_client.mjs";
+
+const { CryptoEvent, VerificationPhase, VerificationRequestEvent, VerifierEvent } = cryptoApi;
+
+/** The state with which a room begins encrypted. */
+export const encryption = {
+  type: "m.room.encryption",
+  state_key: "",
+  content: { algorithm: "m.megolm.v1.aes-sha2" },
+};
+
+/** What the library complains of although the server has done nothing wrong. */
+const expectedComplaints = [];
+
+export function assertNoComplaints() {
+  const isExpected = (complaint) => expectedComplaints.some((known) => known.test(complaint));
+  assert.deepEqual(complaints.filter((complaint) => !isExpected(complaint)), []);
+}
+
+/** A device of `name` that encrypts; its stores are in memory. */
+export async function makeDevice(t, server, log, name) {
+  const keys = new Map();
+  const cryptoCallbacks = {
+    cacheSecretStorageKey: (keyId, _, key) => keys.set(keyId, key),
+    getSecretStorageKey: async ({ keys: wanted }) => {
+      const keyId = Object.keys(wanted)[0];
+      return [keyId, keys.get(keyId) ?? keys.get("recovery")];
+    },
+  };
+  const client = await makeClient(server, log, name, { cryptoCallbacks });
+  client.recoverWith = (key) => keys.set("recovery", key);
+  await client.initRustCrypto({ useIndexedDB: false });
+  await start(t, client);
+  return client;
+}
+
+/** Answers the server's question for the password. */
+const withPassword = (client) => async (request) => {
+  try {
+    return await request(null);
+  } catch (error) {
+    if (error.httpStatus !== 401) throw error;
+    const identifier = { type: "m.id.user", user: client.getUserId() };
+    const { session } = error.data;
+    return request({ type: "m.login.password", identifier, password, session });
+  }
+};
+
+/** Cross-signing, secret storage and a key backup; resolves with the key that opens them. */
+export async function setUpRecovery(client) {
+  const crypto = client.getCrypto();
+  const authUploadDeviceSigningKeys = withPassword(client);
+  await crypto.bootstrapCrossSigning({ authUploadDeviceSigningKeys });
+  const recovery = await crypto.createRecoveryKeyFromPassphrase();
+  await crypto.bootstrapSecretStorage({
+    createSecretStorageKey: async () => recovery,
+    setupNewSecretStorage: true,
+    setupNewKeyBackup: true,
+  });
+  assert.ok(await crypto.isCrossSigningReady());
+  await until("the use of the backup", () => crypto.getActiveSessionBackupVersion());
+  return recovery.privateKey;
+}
+
+export async function isVerified(client, device) {
+  const [userId, deviceId] = [device.getUserId(), device.getDeviceId()];
+  const status = await client.getCrypto().getDeviceVerificationStatus(userId, deviceId);
+  return status?.crossSigningVerified === true;
+}
+
+/** A new device asks the same user's other one; people compare emoji on both. */
+export async function verifyBySas(newer, older) {
+  const asked = new Promise((resolve) =>
+    older.once(CryptoEvent.VerificationRequestReceived, resolve),
+  );
+  const request = await newer.getCrypto().requestOwnUserVerification();
+  const answered = await asked;
+  await answered.accept();
+  await reaches(request, VerificationPhase.Ready);
+  const asking = await request.startVerification("m.sas.v1");
+  const shownNewer = showsSas(asking);
+  await reaches(answered, VerificationPhase.Started);
+  const shownOlder = showsSas(answered.verifier);
+  const [mine, theirs] = await Promise.all([shownNewer.shown, shownOlder.shown]);
+  assert.equal(mine.sas.emoji.length, 7);
+  assert.deepEqual(mine.sas.emoji, theirs.sas.emoji);
+  await Promise.all([mine.confirm(), theirs.confirm()]);
+  await Promise.all([shownNewer.done, shownOlder.done]);
+}
+
+function showsSas(verifier) {
+  const shown = new Promise((resolve) => verifier.once(VerifierEvent.ShowSas, resolve));
+  return { shown, done: verifier.verify() };
+}
+
+function reaches(request, phase) {
+  return new Promise((resolve, reject) => {
+    const check = () => {
+      if (request.phase === VerificationPhase.Cancelled) reject(new Error("cancelled"));
+      else if (request.phase < phase) return;
+      else resolve();
+      request.off(VerificationRequestEvent.Change, check);
+    };
+    request.on(VerificationRequestEvent.Change, check);
+    check();
+  });
+}
+
+/** Resolves with the event that says `body` to this device, which could decrypt it. */
+export function reads(client, roomId, body) {
+  const found = () =>
+    eventsOf(client, roomId).find(
+      (event) => event.isEncrypted() && event.getClearContent()?.body === body,
+    );
+  return eventually(client, `"${body}", decrypted`, found);
+}

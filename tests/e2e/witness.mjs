@@ -1,0 +1,66 @@
+// What the server answers to programs that do not tell, and what their libraries complain of.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
+
+/** A proxy before the server that notes each answer: `{ url, answers }`. */
+export async function startWitness(t, server) {
+  const answers = [];
+  const proxy = http.createServer((request, response) => {
+    const { hostname, port } = new URL(server.url);
+    const { method, url: path, headers } = request;
+    const onward = http.request({ hostname, port, path, method, headers }, (answer) => {
+      const noted = { method, path, status: answer.statusCode, body: "" };
+      answers.push(noted);
+      if (answer.statusCode >= 400) answer.on("data", (data) => (noted.body += data));
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    // A server that is away looks like one to the client, too.
+    onward.once("error", () => response.destroy());
+    response.once("close", () => onward.destroy());
+    request.pipe(onward);
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  t.after(() => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return { url: `http://127.0.0.1:${proxy.address().port}`, answers };
+}
+
+/**
+ * Answers with an error although all is well, as by a default Synapse: the library asks for these
+ * to learn whether they are there.
+ */
+const expectedAnswers = [
+  /^404 GET .*\/account_data\/m\.(secret_storage\.default_key|key_backup|org)/,
+  /^404 GET .*\/account_data\/m\.org\.matrix\.custom\.backup_disabled/,
+  /^404 \w+ .*\/keys\//,
+];
+
+/** What the library complains of although the server has done nothing wrong. */
+const expectedComplaints = [
+  // The answers themselves are looked at.
+  /status_code: \d+/,
+  // The server was away for its restart.
+  /error sending request|Reqwest\(/,
+  // A room that was joined, and of which no sync has told yet.
+  /Unable to get the room version rules/,
+  /Trying to backup room keys but no backup key was found/,
+];
+
+/** Nothing was answered with an error, and the library complains of nothing. */
+export function assertContent({ answers }, clients) {
+  const errors = answers
+    .filter(({ status }) => status >= 400)
+    .map(({ status, method, path, body }) => `${status} ${method} ${path} ${body}`);
+  const isKnown = (error) => expectedAnswers.some((known) => known.test(error));
+  assert.deepEqual(errors.filter((error) => !isKnown(error)), []);
+  for (const { name, log } of clients) {
+    const complaints = log.map(({ level, target, text }) => `${level} ${target} ${text}`);
+    const isExpected = (complaint) => expectedComplaints.some((known) => known.test(complaint));
+    assert.deepEqual(complaints.filter((complaint) => !isExpected(complaint)), [], name);
+  }
+}
