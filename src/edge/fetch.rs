@@ -73,6 +73,7 @@ async fn send(
         return Fetch::Request(request).send_with_signal(signal).await.map_err(unreachable);
     };
     let response = network.fetch_request(request).await.map_err(unreachable)?;
+    let response = worker::Response::try_from(response).map_err(unreachable)?;
     match response.headers().has(NOT_PUBLIC_HEADER).unwrap_or(false) {
         true => Err(FetchError::NotPublic),
         false => Ok(response),

@@ -130,8 +130,8 @@ const DELETED_MAX: usize = 1_000;
 
 pub async fn delete(bucket: &Bucket, paths: &[String]) -> Result<(), FileError> {
     for paths in paths.chunks(DELETED_MAX) {
-        let paths = paths.iter().map(String::as_str).collect();
-        bucket.delete_multiple::<&str>(paths).await.map_err(failed)?;
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        bucket.delete_multiple(paths).await.map_err(failed)?;
     }
     Ok(())
 }
