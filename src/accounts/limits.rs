@@ -27,6 +27,9 @@ pub const TOKEN_VALIDITY: Limit = Limit { action: "token_validity", per_second: 
 /// Login tokens that one account is given for its other devices: Synapse's.
 pub const LOGIN_TOKEN: Limit = Limit { action: "login_token", per_second: 1.0 / 60.0, burst: 1.0 };
 
+/// Reports of one account: Synapse's.
+pub const REPORT: Limit = Limit { action: "report", per_second: 1.0, burst: 5.0 };
+
 /// Counts one attempt of an account. One hop, unless limits are off.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ mod media_preview;
 mod media_upload;
 mod membership;
 mod meta;
+mod mutual_rooms;
 mod notifications;
 mod openid;
 mod page;
@@ -33,6 +34,7 @@ mod push_rules;
 mod receipts;
 mod register;
 mod relations;
+mod reports;
 mod room_create;
 mod room_event;
 mod room_keys;
@@ -55,6 +57,7 @@ mod typing;
 mod user_directory;
 mod user_interactive;
 mod voip;
+mod whois;
 
 pub use dispatch::{Answer, dispatch, error_answer};
 pub use endpoint::{Access, Caller, Incoming, Route};
@@ -103,6 +106,9 @@ pub fn table() -> Vec<Route> {
         media_download::routes(),
         media_preview::routes(),
         voip::routes(),
+        reports::routes(),
+        mutual_rooms::routes(),
+        whois::routes(),
         room_state::routes(),
         room_members::routes(),
         room_messages::routes(),

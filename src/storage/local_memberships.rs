@@ -41,3 +41,23 @@ pub fn select_joined(user_id: &UserId) -> Statement {
     )
     .bind(user_id.as_str())
 }
+
+/// A room.
+#[derive(Debug, Deserialize)]
+pub struct RoomIdRow {
+    pub room_id: OwnedRoomId,
+}
+
+/// Reads the [`RoomIdRow`]s, sorted, of the rooms in which the owner of a token and this user are.
+pub fn select_mutual(token: &str, user_id: &UserId) -> Statement {
+    Statement::new(
+        "SELECT m.room_id FROM local_current_membership m
+         CROSS JOIN current_state_events c ON c.room_id = m.room_id
+             AND c.type = 'm.room.member' AND c.state_key = ?2 AND c.membership = 'join'
+         WHERE m.user_id = (SELECT user_id FROM access_tokens WHERE token = ?1)
+             AND m.membership = 'join'
+         ORDER BY m.room_id",
+    )
+    .bind(token)
+    .bind(user_id.as_str())
+}

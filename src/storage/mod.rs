@@ -32,6 +32,7 @@ pub mod read_markers;
 pub mod receipts;
 pub mod registration_tokens;
 pub mod relations;
+pub mod reports;
 pub mod room_aliases;
 pub mod room_key_versions;
 pub mod room_log;

@@ -1,6 +1,7 @@
 //! `user_ips`, and the columns of `devices` that say the same of the last time.
 
 use ruma::{DeviceId, UserId};
+use serde::Deserialize;
 
 use super::database::Statement;
 
@@ -43,6 +44,24 @@ pub fn record(sighting: &Sighting<'_>) -> [Statement; 2] {
             .bind(sighting.user_agent)
             .bind(sighting.last_seen_ms),
     ]
+}
+
+/// Where somebody was seen.
+#[derive(Debug, Deserialize)]
+pub struct SightingRow {
+    pub device_id: Option<String>,
+    pub ip: String,
+    pub user_agent: String,
+    pub last_seen: u64,
+}
+
+/// Reads the [`SightingRow`]s of a user.
+pub fn select(user_id: &UserId) -> Statement {
+    Statement::new(
+        "SELECT device_id, ip, user_agent, last_seen FROM user_ips WHERE user_id = ?1
+         ORDER BY last_seen DESC",
+    )
+    .bind(user_id.as_str())
 }
 
 /// Forgets who was seen before this, as Synapse does after 28 days.

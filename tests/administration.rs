@@ -1,0 +1,109 @@
+//! What users tell the administrators, and what administrators may look at.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Server;
+
+fn room(server: &Server, who: &support::Account, body: Value) -> String {
+    let answer = server.post(who, "/_matrix/client/v3/createRoom", body).ok();
+    answer["room_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn events_are_reported_by_those_who_see_them() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = room(&server, &alice, json!({}));
+    let send = format!("/_matrix/client/v3/rooms/{room_id}/send/m.room.message/1");
+    let sent = server.put(&alice, &send, json!({ "body": "x", "msgtype": "m.text" })).ok();
+    let event_id = sent["event_id"].as_str().unwrap();
+    let path = format!("/_matrix/client/v3/rooms/{room_id}/report/{event_id}");
+    server.post(&bob, &path, json!({ "reason": "spam" })).error(404, "M_NOT_FOUND");
+    server.post(&alice, &path, json!({ "reason": 5 })).error(400, "M_BAD_JSON");
+    server.post(&alice, &path, json!({ "score": "x" })).error(400, "M_BAD_JSON");
+    server.post(&alice, &path, json!({ "reason": "spam", "score": -100 })).ok();
+    server.post(&alice, &path, json!({})).ok();
+    let rows = server.rows("SELECT id, user_id, event_id, reason, content FROM event_reports");
+    assert_eq!(rows.len(), 2);
+    assert_eq!((&rows[0]["id"], &rows[0]["reason"]), (&json!(1), &json!("spam")));
+    assert_eq!((&rows[1]["id"], &rows[1]["reason"]), (&json!(2), &Value::Null));
+    assert_eq!(
+        (&rows[0]["user_id"], &rows[0]["event_id"]),
+        (&json!(alice.user_id), &json!(event_id))
+    );
+}
+
+#[test]
+fn rooms_and_users_are_reported_without_telling_whether_there_are_such() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = room(&server, &alice, json!({}));
+    let rooms = [room_id.as_str(), "!none:example.org"];
+    for room_id in rooms {
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/report");
+        server.post(&bob, &path, json!({})).error(400, "M_MISSING_PARAM");
+        server.post(&bob, &path, json!({ "reason": "spam" })).ok();
+    }
+    for user_id in [alice.user_id.as_str(), "@none:example.org"] {
+        let path = format!("/_matrix/client/v3/users/{user_id}/report");
+        server.post(&bob, &path, json!({ "reason": "spam" })).ok();
+    }
+    let rows = server.rows("SELECT room_id, user_id, reason FROM room_reports");
+    assert_eq!(rows, [json!({ "room_id": room_id, "user_id": bob.user_id, "reason": "spam" })]);
+    let rows = server.rows("SELECT target_user_id AS target FROM user_reports");
+    assert_eq!(rows, [json!({ "target": alice.user_id })]);
+}
+
+#[test]
+fn too_many_reports_have_to_wait() {
+    let server = Server::with(&[("RATE_LIMITS", "on")]);
+    let alice = server.register("alice");
+    let path = "/_matrix/client/v3/users/@bob:example.org/report";
+    let report = || server.post(&alice, path, json!({ "reason": "spam" }));
+    for _ in 0..5 {
+        report().ok();
+    }
+    report().error(429, "M_LIMIT_EXCEEDED");
+}
+
+#[test]
+fn shared_rooms_are_listed_page_by_page() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let path = "/_matrix/client/v1/mutual_rooms";
+    let mut shared = Vec::new();
+    for _ in 0..101 {
+        let room_id = room(&server, &alice, json!({ "preset": "public_chat" }));
+        server.post(&bob, &format!("/_matrix/client/v3/join/{room_id}"), json!({})).ok();
+        shared.push(room_id);
+    }
+    room(&server, &alice, json!({ "invite": [bob.user_id] }));
+    shared.sort();
+    let of_bob = format!("{path}?user_id={}", bob.user_id);
+    let first = server.get(&alice, &of_bob).ok();
+    assert_eq!((&first["joined"], &first["count"]), (&json!(shared[..100]), &json!(101)));
+    let next = format!("{of_bob}&from={}", first["next_batch"].as_str().unwrap());
+    assert_eq!(server.get(&alice, &next).ok(), json!({ "joined": shared[100..], "count": 101 }));
+    server.get(&alice, path).error(400, "M_MISSING_PARAM");
+    server.get(&alice, &format!("{of_bob}&user_id=@x:y")).error(400, "M_INVALID_PARAM");
+    server.get(&alice, &format!("{path}?user_id={}", alice.user_id)).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn one_may_look_where_oneself_is_logged_in_and_administrators_at_everyone() {
+    let server = Server::new();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let path = format!("/_matrix/client/v3/admin/whois/{}", alice.user_id);
+    server.get(&bob, &path).error(403, "M_FORBIDDEN");
+    server.get(&alice, "/_matrix/client/v3/account/whoami").ok();
+    let body = server.get(&alice, &path).ok();
+    let connection = &body["devices"][&alice.device_id]["sessions"][0]["connections"][0];
+    assert_eq!(
+        (&connection["ip"], &connection["user_agent"]),
+        (&json!("192.0.2.1"), &json!("test"))
+    );
+    server.rows("UPDATE users SET admin = 1 WHERE name = '@bob:example.org' RETURNING name");
+    assert_eq!(server.get(&bob, &path).ok(), body);
+}
