@@ -1,4 +1,4 @@
-// `npm run deploy`: checks the settings, creates the database at LOCATION, deploys, and prints the
+// `npm run deploy`: checks the settings, creates the databases at LOCATION, deploys, and prints the
 // link that makes the first account.
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -27,7 +27,7 @@ try {
   const { parse } = await import("smol-toml");
   const config = parse(fs.readFileSync(path.join(root, "wrangler.toml"), "utf8"));
   checkSettings(config);
-  await ensureDatabase(config);
+  await ensureDatabases(config);
   const deployed = await deploy();
   const address = config.vars.PUBLIC_BASEURL || deployed;
   await offerFirstAccount(address);
@@ -49,15 +49,18 @@ function checkSettings({ vars, placement }) {
   }
 }
 
-/** `wrangler deploy` would create the database as well, but wherever it is run. */
-async function ensureDatabase({ d1_databases: [{ database_name: name }], vars }) {
+/** `wrangler deploy` would create the databases as well, but wherever it is run. */
+async function ensureDatabases({ d1_databases: databases, vars }) {
   const list = output(wrangler, ["d1", "list", "--json"]);
   if (list === undefined) {
     throw new Complaint("Cloudflare does not know you: run `npx wrangler login` first.");
   }
-  if (JSON.parse(list).some((database) => database.name === name)) return;
-  say(`Creating the database ${name} in ${vars.LOCATION}`);
-  await run(wrangler, ["d1", "create", name, "--location", vars.LOCATION, "--no-update-config"]);
+  const known = new Set(JSON.parse(list).map((database) => database.name));
+  const missing = databases.map((database) => database.database_name).filter((n) => !known.has(n));
+  for (const name of missing) {
+    say(`Creating the database ${name} in ${vars.LOCATION}`);
+    await run(wrangler, ["d1", "create", name, "--location", vars.LOCATION, "--no-update-config"]);
+  }
 }
 
 /** Resolves with the address at which the Worker answers. */

@@ -30,6 +30,12 @@ pub trait Platform {
     /// One D1 round trip: one transaction.
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError>;
 
+    /// The same on the database of the search index.
+    async fn search_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError>;
+
     /// Asks the single writer of a room to do something. One hop.
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError>;
 
@@ -200,13 +206,31 @@ impl Context {
     ) -> Result<Vec<QueryResult>, DatabaseError> {
         let started_ms = self.now_ms();
         let outcome = self.platform.batch(statements).await;
+        self.count_batch(started_ms, &outcome);
+        outcome
+    }
+
+    /// Runs a batch on the database of the search index.
+    ///
+    /// # Errors
+    /// The batch's own; see [`DatabaseError`].
+    pub async fn search_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        let started_ms = self.now_ms();
+        let outcome = self.platform.search_batch(statements).await;
+        self.count_batch(started_ms, &outcome);
+        outcome
+    }
+
+    fn count_batch(&self, started_ms: u64, outcome: &Result<Vec<QueryResult>, DatabaseError>) {
         Meter::add(&self.meter.round_trips, 1);
         Meter::add(&self.meter.database_ms, self.now_ms().saturating_sub(started_ms));
-        if let Ok(results) = &outcome {
+        if let Ok(results) = outcome {
             Meter::add(&self.meter.rows_read, results.iter().map(|r| r.rows_read).sum());
             Meter::add(&self.meter.rows_written, results.iter().map(|r| r.rows_written).sum());
         }
-        outcome
     }
 
     /// The server's keys.

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
+use crate::serving::search;
 use crate::storage::database::Results;
 use crate::storage::event_push_summary::{self, Range};
 use crate::storage::presence::ObserverRow;
@@ -35,6 +36,10 @@ const SUMMARY_STEPS_MAX: usize = 20;
 
 /// Runs every part that is due.
 pub async fn run(context: &Context) {
+    report(
+        "filling the search index",
+        search::follow(context, search::SWEEP_STEPS_MAX).await.map(drop),
+    );
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", end_presence(context).await);

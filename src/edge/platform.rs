@@ -105,6 +105,19 @@ impl EdgePlatform {
         serde_json::from_str::<Result<A, ApiError>>(&answer.text).map_err(ApiError::internal)?
     }
 
+    async fn batch_on(
+        &self,
+        name: &str,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        let missing = || DatabaseError::Refused(format!("there is no binding {name}"));
+        let binding = Reflect::get(&self.env, &name.into()).map_err(|_| missing())?;
+        match binding.is_object() {
+            true => d1::batch(binding.unchecked_ref::<D1>(), statements).await,
+            false => Err(missing()),
+        }
+    }
+
     async fn add_latency(&self) {
         if self.config.latency_ms > 0 && self.config.development {
             self.sleep(self.config.latency_ms).await;
@@ -141,9 +154,15 @@ impl Platform for EdgePlatform {
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError> {
         self.add_latency().await;
-        let binding = Reflect::get(&self.env, &"DATABASE".into())
-            .map_err(|_| DatabaseError::Refused("there is no binding DATABASE".to_owned()))?;
-        d1::batch(binding.unchecked_ref::<D1>(), statements).await
+        self.batch_on("DATABASE", statements).await
+    }
+
+    async fn search_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        self.add_latency().await;
+        self.batch_on("SEARCH", statements).await
     }
 
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {

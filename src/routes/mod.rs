@@ -44,6 +44,8 @@ mod room_read;
 mod room_send;
 mod room_state;
 mod room_upgrade;
+mod search;
+mod search_context;
 mod single_sign_on;
 mod sliding_sync;
 mod sync;
@@ -106,6 +108,7 @@ pub fn table() -> Vec<Route> {
         media_download::routes(),
         media_preview::routes(),
         voip::routes(),
+        search::routes(),
         reports::routes(),
         mutual_rooms::routes(),
         whois::routes(),

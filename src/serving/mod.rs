@@ -20,6 +20,7 @@ mod group_states;
 pub mod legacy;
 mod room_access;
 pub mod sliding;
+pub mod search;
 mod stored_event;
 pub mod sync;
 

@@ -42,6 +42,16 @@ pub fn select_joined(user_id: &UserId) -> Statement {
     .bind(user_id.as_str())
 }
 
+/// The same of the owner of a token.
+pub fn select_joined_of_token(token: &str) -> Statement {
+    Statement::new(
+        "SELECT room_id, membership FROM local_current_membership
+         WHERE user_id = (SELECT user_id FROM access_tokens WHERE token = ?1)
+             AND membership = 'join'",
+    )
+    .bind(token)
+}
+
 /// A room.
 #[derive(Debug, Deserialize)]
 pub struct RoomIdRow {

@@ -44,6 +44,7 @@ pub mod rooms;
 pub mod schema;
 pub mod sliding_sync;
 pub mod sliding_sync_connections;
+pub mod search_index;
 pub mod state_groups;
 pub mod stream_positions;
 pub mod sync;

@@ -28,6 +28,7 @@ use super::sqlite::Sqlite;
 
 pub struct SqlitePlatform {
     pub sqlite: Sqlite,
+    pub search: Sqlite,
     pub config: RefCell<Rc<Config>>,
     pub notifiers: Notifiers,
     pub internet: Internet,
@@ -92,6 +93,7 @@ impl SqlitePlatform {
     pub fn new(config: Config, spawner: LocalSpawner) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             sqlite: Sqlite::new(),
+            search: Sqlite::new(),
             config: RefCell::new(Rc::new(config)),
             notifiers: Notifiers::default(),
             internet: Internet::default(),
@@ -208,6 +210,14 @@ impl Platform for SqlitePlatform {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>, DatabaseError> {
         self.hop().await;
         self.sqlite.batch(&statements)
+    }
+
+    async fn search_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        self.hop().await;
+        self.search.batch(&statements)
     }
 
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {

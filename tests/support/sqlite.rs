@@ -110,8 +110,13 @@ fn run(connection: &Connection, statement: &Statement) -> Result<QueryResult, Da
     drop(rows);
     // A bound value that the planner has looked at makes every run a compilation.
     let compiled_anew = prepared.get_status(StatementStatus::RePrepare);
-    let is_compiled_once = compiled_anew == 0 || statement.sql.starts_with("CREATE");
+    let changes_schema = ["CREATE", "DROP"].iter().any(|word| statement.sql.starts_with(word));
+    let is_compiled_once = compiled_anew == 0 || changes_schema;
     assert!(is_compiled_once, "compiled for its values: {}", statement.sql);
+    if changes_schema {
+        drop(prepared);
+        connection.flush_prepared_statement_cache();
+    }
     Ok(QueryResult {
         rows_read: objects.len() as u64,
         rows_written: connection.total_changes() - changes_before,

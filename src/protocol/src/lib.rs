@@ -29,6 +29,7 @@
 //! | `push_rules` | the push rules that everyone starts with, and what users make of them |
 //! | `push_evaluation` | what rules make of one event |
 //! | `push_audience` | who of a room is to be notified |
+//! | `search_terms` | words, and what somebody searches for |
 //! | `sync_token` | positions that clients keep |
 //! | `to_device` | messages to devices |
 //! | `thread_subscriptions` | the threads that a user follows |
@@ -62,6 +63,7 @@ pub mod room_snapshot;
 pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;
+pub mod search_terms;
 pub mod signing_key;
 pub mod sliding_sync;
 pub mod state_resolution;
