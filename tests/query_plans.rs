@@ -26,6 +26,7 @@ use myelin::storage::ui_auth_sessions;
 use myelin::storage::user_directory::{self, Entry, Lookup, RoomUser};
 use myelin::storage::user_external_ids;
 use myelin::storage::users;
+use myelin_protocol::filter::RelatedBy;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{
@@ -90,7 +91,12 @@ fn pages(selections: &mut Vec<(&'static str, Selection)>) {
         {
             let room_id = &room_id;
             let (limit, reader, filter) = (10, "@a:b", &filter);
-            let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
+            let related_by = &RelatedBy {
+                senders: vec!["@a:b".to_owned()],
+                rel_types: vec!["m.thread".to_owned()],
+            };
+            let query =
+                PageQuery { room_id, direction, from, to, limit, filter, related_by, reader };
             selections.push(("a page", event_pages::page(&query)));
         }
     }
@@ -170,7 +176,7 @@ fn what_a_new_event_is_about_is_found_by_index() {
         relation_type: "m.annotation",
         key: Some("+"),
         event_type: "m.reaction",
-        sender: &sender,
+        sender: "@a:b",
     };
     let redaction = RedactionRow { event_id: "$r".to_owned(), redacts: "$e".to_owned() };
     let mut statements = vec![relations::parents(&[new])];

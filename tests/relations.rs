@@ -235,6 +235,56 @@ fn a_user_annotates_an_event_once_in_each_way() {
 }
 
 #[test]
+fn an_event_about_another_costs_as_much_as_one_that_is_not() {
+    let Room { house, alice, bob, room_id } = room();
+    let message = house.message(&room_id, &alice, "hi");
+    let batches = |send: &dyn Fn() -> Reply| {
+        let before = house.server.platform.sqlite.batches();
+        let reply = send();
+        (house.server.platform.sqlite.batches() - before, reply)
+    };
+    let send = |txn_id: &str| {
+        let path = format!("{V3}/rooms/{room_id}/send/m.room.message/{txn_id}");
+        house.server.put(&bob, &path, json!({ "body": "hi" }))
+    };
+    send("warm").ok();
+    let plain = batches(&|| send("plain"));
+    let first = batches(&|| react(&house, &room_id, &bob, &message, "1"));
+    let second = batches(&|| react(&house, &room_id, &bob, &message, "2"));
+    // One of each counts the events for its transaction id.
+    assert_eq!((plain.0, first.0, second.0), (2, 3, 3));
+    react(&house, &room_id, &bob, &message, "2").error(400, "M_DUPLICATE_ANNOTATION");
+    let event_id = first.1.ok()["event_id"].as_str().unwrap().to_owned();
+    redact(&house, &room_id, &bob, &event_id);
+    react(&house, &room_id, &bob, &message, "1").ok();
+}
+
+#[test]
+fn pages_are_narrowed_to_what_others_relate_to() {
+    let Room { house, alice, bob, room_id } = room();
+    let root = house.message(&room_id, &alice, "root");
+    house.message(&room_id, &alice, "alone");
+    reply(&house, &room_id, &bob, &root, "reply");
+    let found = |filter: Value| {
+        let filter = filter.to_string();
+        let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+        let path = format!("{V3}/rooms/{room_id}/messages?dir=b&filter={filter}");
+        let chunk = house.server.get(&alice, &path).ok()["chunk"].clone();
+        let ids = chunk.as_array().unwrap().iter();
+        ids.map(|event| event["event_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let by_bob = json!([bob.user_id]);
+    assert_eq!(found(json!({ "related_by_rel_types": ["m.thread"] })), [root.clone()]);
+    assert_eq!(found(json!({ "related_by_senders": by_bob })), [root.clone()]);
+    let both = json!({ "related_by_senders": by_bob, "related_by_rel_types": ["m.replace"] });
+    assert_eq!(found(both), [""; 0]);
+    assert_eq!(found(json!({ "related_by_senders": [alice.user_id] })), [""; 0]);
+    let path =
+        format!("{V3}/rooms/{room_id}/messages?dir=b&filter=%7B%22related_by_senders%22:1%7D");
+    house.server.get(&alice, &path).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
 fn of_two_equal_reactions_at_once_one_stays() {
     let Room { house, alice, bob, room_id } = room();
     let message = house.message(&room_id, &alice, "hi");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 pub use myelin_protocol::membership_change::Action as MembershipAction;
+use myelin_protocol::relations::Parent;
 use ruma::{
     OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId,
 };
@@ -46,6 +47,17 @@ pub struct SendEvent {
     /// nobody has asked.
     #[serde(default)]
     pub push_rules_position: i64,
+    /// What is known of the event that this one is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<KnownParent>,
+}
+
+/// What the log said of an event when it went so far.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct KnownParent {
+    pub position: i64,
+    #[serde(flatten)]
+    pub parent: Parent,
 }
 
 /// All events of a new room, in ONE commit.

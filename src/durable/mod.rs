@@ -8,7 +8,8 @@ pub mod sync_notifier;
 
 pub use account_guard::AccountGuard;
 pub use commands::{
-    Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, MembershipAction,
-    NewEvent, News, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited, Waiter,
+    Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, KnownParent,
+    MembershipAction, NewEvent, News, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited,
+    Waiter,
 };
 pub use sync_notifier::Announced;

@@ -416,7 +416,11 @@ fn body_error(body: &[u8], message: &str) -> ApiError {
     }
 }
 
-fn encode(response: impl OutgoingResponseExt) -> Result<Answer, ApiError> {
+/// An answer of ruma's type.
+///
+/// # Errors
+/// If it cannot be serialised, which is our fault.
+pub fn encode(response: impl OutgoingResponseExt) -> Result<Answer, ApiError> {
     response.try_into_http_response::<Vec<u8>>().map_err(ApiError::internal)
 }
 

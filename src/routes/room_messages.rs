@@ -1,30 +1,38 @@
 //! A page of a room's history. Client-Server API, "Getting events for a room".
 
-use myelin_protocol::filter::{effective_limit, pdu_matches};
+use myelin_protocol::filter::{RelatedBy, effective_limit, pdu_matches};
 use myelin_protocol::sync_token::{InvalidToken, RoomStreamToken, StreamToken};
-use ruma::api::Direction as RequestDirection;
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::message::get_message_events::v3 as messages;
+use ruma::api::path_builder::PathBuilder;
+use ruma::api::{Direction as RequestDirection, Metadata};
 
+use super::endpoint::{decode, encode};
 use super::room_read::RoomRead;
-use super::{Access, Route, batched};
+use super::{Access, Answer, Incoming, Route, raw};
 use crate::error::ApiError;
 use crate::serving::{StoredEvent, Timeline, VisibleEvent, timeline};
 use crate::storage::event_pages::{self, Direction, PageQuery};
 use crate::storage::state_groups::{self, StateFilter};
 
 pub fn routes() -> Vec<Route> {
-    vec![batched(get_messages).also("/_matrix/client/api/v1/rooms/{room_id}/messages")]
+    let mut paths: Vec<&'static str> = messages::Request::PATH_BUILDER.all_paths().collect();
+    paths.push("/_matrix/client/api/v1/rooms/{room_id}/messages");
+    vec![raw(messages::Request::METHOD, &paths, get_messages)]
 }
 
 /// What is given when nobody says how many.
 const LIMIT_DEFAULT: usize = 10;
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/messages`
-async fn get_messages(
-    access: Access,
-    request: messages::Request,
-) -> Result<messages::Response, ApiError> {
+async fn get_messages(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    if !access.has_token() {
+        return Err(ApiError::missing_token());
+    }
+    let request: messages::Request = decode(&incoming)?;
+    let filter = incoming.query("filter").unwrap_or_else(|| "{}".to_owned());
+    let related_by: RelatedBy = serde_json::from_str(&filter)
+        .map_err(|error| ApiError::invalid_param(error.to_string()))?;
     let direction = match request.dir {
         RequestDirection::Backward => Direction::Backward,
         RequestDirection::Forward => Direction::Forward,
@@ -37,7 +45,8 @@ async fn get_messages(
     let (room_id, filter) = (request.room_id.clone(), &request.filter);
     let page = |reader: &str| {
         let (room_id, from, to) = (&room_id, from.clone(), to.clone());
-        let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
+        let related_by = &related_by;
+        let query = PageQuery { room_id, direction, from, to, limit, filter, related_by, reader };
         timeline(event_pages::page(&query), reader).to_vec()
     };
     let mut read = RoomRead::begin(access, request.room_id, page).await?;
@@ -55,7 +64,7 @@ async fn get_messages(
     response.chunk = read.format_timeline(&visible);
     response.start = StreamToken::at(start).to_string();
     response.end = end.map(|end| StreamToken::at(end).to_string());
-    Ok(response)
+    encode(response)
 }
 
 /// Reads a pagination or sync token.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use myelin_protocol::relations::Relation;
 use ruma::api::client::message::send_message_event as message;
 use ruma::api::client::redact::redact_event as redact;
 use ruma::events::TimelineEventType;
@@ -13,10 +14,11 @@ use serde_json::{Map, Value, json};
 use super::endpoint::{json as answer_json, object, raw};
 use super::membership::membership_command;
 use super::{Access, Answer, Caller, Incoming, Route, batched};
-use crate::durable::{NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey};
+use crate::durable::{KnownParent, NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{Results, Statement};
 use crate::storage::profiles::{self, MemberProfileRow};
+use crate::storage::relations::{self, NewRelation, ParentRow};
 use crate::storage::room_log::{self, TransactionEventRow};
 use crate::storage::rooms::{self, AliasRow, StateEventRow};
 use crate::storage::stream_positions::{self, StreamName};
@@ -52,16 +54,18 @@ async fn send_event(
     let content = request.body.into_json();
     let event_type = request.event_type.to_string();
     let redacts = redacts_of(&event_type, &content);
-    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
-    let push_rules_position = match begun {
+    let (room_id, txn_id) = (&request.room_id, request.txn_id.as_str());
+    let (caller, begun) = begin(access, room_id, txn_id, Some((&event_type, &content))).await?;
+    let (push_rules_position, parent) = match begun {
         Begun::Done(event_id) => return Ok(message::v3::Response::new(event_id)),
-        Begun::New { push_rules_position } => push_rules_position,
+        Begun::New { push_rules_position, parent } => (push_rules_position, parent),
     };
     let event =
         NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
     let transaction = transaction(&caller, request.txn_id.as_str());
     // Only application services may set the time of an event.
-    let send = SendEvent { event, transaction, origin_server_ts: None, push_rules_position };
+    let send =
+        SendEvent { event, transaction, origin_server_ts: None, push_rules_position, parent };
     Ok(message::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -81,7 +85,13 @@ async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<
         state_key: None,
         content,
     };
-    let send = SendEvent { event, transaction: None, origin_server_ts: None, push_rules_position };
+    let send = SendEvent {
+        event,
+        transaction: None,
+        origin_server_ts: None,
+        push_rules_position,
+        parent: None,
+    };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -90,11 +100,11 @@ async fn redact_event(
     access: Access,
     request: redact::v3::Request,
 ) -> Result<redact::v3::Response, ApiError> {
-    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str()).await?;
+    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str(), None).await?;
     caller.must_not_be_guest()?;
     let push_rules_position = match begun {
         Begun::Done(event_id) => return Ok(redact::v3::Response::new(event_id)),
-        Begun::New { push_rules_position } => push_rules_position,
+        Begun::New { push_rules_position, .. } => push_rules_position,
     };
     let mut content = Map::new();
     if let Some(reason) = request.reason {
@@ -108,7 +118,8 @@ async fn redact_event(
         redacts: Some(request.event_id),
     };
     let transaction = transaction(&caller, request.txn_id.as_str());
-    let send = SendEvent { event, transaction, origin_server_ts: None, push_rules_position };
+    let send =
+        SendEvent { event, transaction, origin_server_ts: None, push_rules_position, parent: None };
     Ok(redact::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -137,7 +148,13 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         content: to_raw_value(&content).map_err(ApiError::internal)?,
         redacts: None,
     };
-    let send = SendEvent { event, transaction: None, origin_server_ts: None, push_rules_position };
+    let send = SendEvent {
+        event,
+        transaction: None,
+        origin_server_ts: None,
+        push_rules_position,
+        parent: None,
+    };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -167,6 +184,7 @@ enum Begun {
     Done(OwnedEventId),
     New {
         push_rules_position: i64,
+        parent: Option<KnownParent>,
     },
 }
 
@@ -174,17 +192,37 @@ async fn begin(
     access: Access,
     room_id: &OwnedRoomId,
     txn_id: &str,
+    new: Option<(&str, &RawValue)>,
 ) -> Result<(Caller, Begun), ApiError> {
-    let reads = vec![
-        room_log::select_transaction_by_token(room_id.as_str(), access.token()?, txn_id),
+    let token = access.token()?;
+    let mut reads = vec![
+        room_log::select_transaction_by_token(room_id.as_str(), token, txn_id),
         stream_positions::select_some(&[StreamName::PushRules]),
     ];
+    reads.extend(new.and_then(|(event_type, content)| parent_read(token, event_type, content)));
     let (caller, results) = access.authenticate_with(reads).await?;
     let mut results = Results::new(results);
     let done: Option<TransactionEventRow> = results.first()?;
     let push_rules_position = push_rules_position(&mut results)?;
-    let new = Begun::New { push_rules_position };
+    let row: Option<ParentRow> = results.first()?;
+    let known = |row: ParentRow| {
+        let (position, parent) = (row.position, row.parent_in(room_id));
+        KnownParent { position, parent }
+    };
+    let new = Begun::New { push_rules_position, parent: row.map(known) };
     Ok((caller, done.map_or(new, |row| Begun::Done(row.event_id))))
+}
+
+/// What the room will want to know of the event that a new one is about.
+fn parent_read(token: &str, event_type: &str, content: &RawValue) -> Option<Statement> {
+    let relation = Relation::of(&serde_json::from_str(content.get()).ok()?)?;
+    Some(relations::parents(&[NewRelation {
+        parent_id: &relation.event_id,
+        relation_type: &relation.rel_type,
+        key: relation.key.as_deref(),
+        event_type,
+        sender: token,
+    }]))
 }
 
 /// Whose push rules the room has to look at again depends on it.

@@ -150,8 +150,13 @@ async fn send_state(
     event: &PlannedEvent,
 ) -> Result<OwnedEventId, ApiError> {
     let event = new_event(&caller.user_id, event)?;
-    let send =
-        SendEvent { event, transaction: None, origin_server_ts: None, push_rules_position: 0 };
+    let send = SendEvent {
+        event,
+        transaction: None,
+        origin_server_ts: None,
+        push_rules_position: 0,
+        parent: None,
+    };
     send_to(caller, room_id, send).await
 }
 

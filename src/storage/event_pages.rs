@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use myelin_protocol::filter::RelatedBy;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
@@ -31,6 +32,7 @@ pub struct PageQuery<'a> {
     pub to: Option<RoomStreamToken>,
     pub limit: u32,
     pub filter: &'a RoomEventFilter,
+    pub related_by: &'a RelatedBy,
     /// A user id or a token: somebody who has left gets nothing from after the leave.
     pub reader: &'a str,
 }
@@ -97,6 +99,7 @@ pub(super) fn push_place(selection: &mut Selection, query: &PageQuery<'_>) {
     let room_id = selection.bind(query.room_id.as_str());
     push_leave(selection, &room_id, query.reader);
     push_filter(selection, query.filter);
+    push_related_by(selection, query.related_by);
     let limit = selection.bind(query.limit);
     selection.push(&format!(
         " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit} + 0"
@@ -180,6 +183,25 @@ fn push_filter(selection: &mut Selection, filter: &RoomEventFilter) {
         Some(UrlFilter::EventsWithoutUrl) => selection.push(" AND NOT e.contains_url"),
         None => {}
     }
+}
+
+fn push_related_by(selection: &mut Selection, related_by: &RelatedBy) {
+    if related_by.is_empty() {
+        return;
+    }
+    selection.push(
+        " AND EXISTS (SELECT 1 FROM event_relations rel
+                      CROSS JOIN events c ON c.event_id = rel.event_id
+                      WHERE rel.relates_to_id = e.event_id AND +c.room_id = e.room_id",
+    );
+    let lists = [("rel.relation_type", &related_by.rel_types), ("+c.sender", &related_by.senders)];
+    for (column, list) in lists {
+        if !list.is_empty() {
+            let list = selection.bind_json(list);
+            selection.push(&format!(" AND {column} IN (SELECT value FROM json_each({list}))"));
+        }
+    }
+    selection.push(")");
 }
 
 fn type_condition(selection: &mut Selection, types: &[String]) -> String {

@@ -1,14 +1,17 @@
 //! `event_relations` as it is read: what is shown with an event, and the events that are about one.
 //! The room's writer fills it: `room_log`.
 
+use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::relations::Parent;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::api::client::filter::RoomEventFilter;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::{Deserialize, Serialize};
 
 use super::database::{Statement, boolean};
 use super::event_pages::{Direction, PageQuery, push_place, visible_until};
 use super::events::{Selection, reader};
+use super::stream_positions::{StreamName, current};
 
 /// How far relations are followed; deeper ones are those of nobody's client.
 pub const DEPTH_MAX: u32 = 3;
@@ -182,6 +185,7 @@ pub fn children(query: &ChildrenQuery<'_>) -> Selection {
             to: query.to.clone(),
             limit: query.limit,
             filter: &RoomEventFilter::empty(),
+            related_by: &RelatedBy::default(),
             reader: query.reader,
         },
     );
@@ -195,7 +199,8 @@ pub struct NewRelation<'a> {
     pub relation_type: &'a str,
     pub key: Option<&'a str>,
     pub event_type: &'a str,
-    pub sender: &'a UserId,
+    /// A user id or a token.
+    pub sender: &'a str,
 }
 
 /// What the log says of the event that a new one is to be about.
@@ -208,12 +213,28 @@ pub struct ParentRow {
     pub is_child: bool,
     #[serde(deserialize_with = "boolean")]
     pub has_same: bool,
+    /// How far the log went.
+    pub position: i64,
+}
+
+impl ParentRow {
+    /// What it means for a new event of this room.
+    pub fn parent_in(&self, room_id: &RoomId) -> Parent {
+        Parent {
+            is_in_room: self.room_id.as_ref().map(|parent| *parent == *room_id),
+            has_children: self.has_children,
+            is_child: self.is_child,
+            has_same_annotation: self.has_same,
+        }
+    }
 }
 
 /// Reads a [`ParentRow`] for each new relation, in their order.
 pub fn parents(relations: &[NewRelation<'_>]) -> Statement {
-    Statement::new(
-        "SELECT p.room_id,
+    let sender = reader("(w.value ->> 'sender')");
+    let position = current(StreamName::Events);
+    Statement::new(format!(
+        "SELECT p.room_id, {position} AS position,
                 EXISTS (SELECT 1 FROM event_relations r
                         WHERE r.relates_to_id = w.value ->> 'parent_id') AS has_children,
                 EXISTS (SELECT 1 FROM event_relations r
@@ -224,9 +245,9 @@ pub fn parents(relations: &[NewRelation<'_>]) -> Statement {
                           AND r.relation_type = w.value ->> 'relation_type'
                           AND r.aggregation_key = w.value ->> 'key'
                           AND +e.type = w.value ->> 'event_type'
-                          AND +e.sender = w.value ->> 'sender') AS has_same
+                          AND +e.sender = {sender}) AS has_same
          FROM json_each(?1) w LEFT JOIN events p ON p.event_id = w.value ->> 'parent_id'
-         ORDER BY w.key",
-    )
+         ORDER BY w.key"
+    ))
     .bind_json(&relations)
 }

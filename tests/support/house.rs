@@ -102,8 +102,13 @@ impl House {
             device_id: sender.device_id.as_str().into(),
             txn_id: txn_id.to_owned(),
         });
-        let send =
-            SendEvent { event: new, transaction, origin_server_ts: None, push_rules_position: 0 };
+        let send = SendEvent {
+            event: new,
+            transaction,
+            origin_server_ts: None,
+            push_rules_position: 0,
+            parent: None,
+        };
         match self.command(room_id, RoomCommand::Send(send)) {
             RoomReply::Event { event_id, .. } => event_id.to_string(),
             other => panic!("{other:?}"),
@@ -125,6 +130,7 @@ impl House {
             transaction: None,
             origin_server_ts: None,
             push_rules_position: 0,
+            parent: None,
         })
     }
 

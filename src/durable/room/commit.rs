@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::decide::{Decided, Written};
 use super::load::Loaded;
-use super::{Room, facts, push};
+use super::{Room, facts, push, related};
 use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -163,6 +163,9 @@ impl Room {
             loaded.hops = decided.groups.hops;
             if changes_members {
                 loaded.members_version = loaded.epoch;
+            }
+            if loaded.relations_position.is_none() || related::changes(decided) {
+                loaded.relations_position = Some(newest);
             }
             if !newcomers.is_empty() {
                 push::learn_newcomers(loaded, decided.create.is_some(), &mut rules)?;

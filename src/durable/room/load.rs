@@ -32,6 +32,9 @@ pub struct Loaded {
     pub audience: Audience,
     /// The position of the push rules stream from which they are.
     pub push_rules_position: i64,
+    /// What was read of relations before this position of the log may be old; `None`: all of it,
+    /// for who has just loaded a room does not know how far the log goes.
+    pub relations_position: Option<i64>,
     local_members: RefCell<Option<(i64, Rc<[OwnedUserId]>)>>,
 }
 
@@ -46,6 +49,7 @@ impl Loaded {
             hops: 0,
             members_version: 0,
             push_rules_position: 0,
+            relations_position: None,
             local_members: RefCell::default(),
         }
     }

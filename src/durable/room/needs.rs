@@ -52,11 +52,12 @@ impl Room {
         }
         let server_name = context.server_name();
         let rules = WantedRules::new(self.loaded.borrow().as_ref(), commands, server_name);
-        let relations = related::of_commands(commands);
+        let relations = related::Wanted::new(self.loaded.borrow().as_ref(), commands);
         if targets.is_empty() && joins.is_empty() && rules.is_empty() && relations.is_empty() {
-            return Ok(Needs::default());
+            let relations = relations.read(&self.room_id, &[]);
+            return Ok(Needs { relations, ..Needs::default() });
         }
-        let mut batch = vec![rooms::select_targets(&targets), related::select(&relations)];
+        let mut batch = vec![rooms::select_targets(&targets), relations.statement()];
         batch.extend(
             joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
         );
@@ -71,7 +72,7 @@ impl Room {
                 needs.targets.insert(event.event_id.clone(), event);
             }
         }
-        needs.relations = related::Parents::read(&self.room_id, relations, results.rows()?);
+        needs.relations = relations.read(&self.room_id, &results.rows()?);
         for (user, _) in joins {
             let rows: Vec<JoinedRoomRow> = results.rows()?;
             needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());

@@ -10,7 +10,8 @@ use ruma::{OwnedUserId, RoomId, UserId};
 use serde_json::{Map, Value};
 
 use super::decide::Decided;
-use crate::durable::RoomCommand;
+use super::load::Loaded;
+use crate::durable::{KnownParent, RoomCommand};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Statement;
 use crate::storage::relations::{NewRelation, ParentRow, parents};
@@ -42,27 +43,67 @@ impl RelationKey {
     }
 }
 
-/// The relations that commands want to make.
-pub fn of_commands(commands: &[&RoomCommand]) -> Vec<RelationKey> {
-    let relation = |command: &&RoomCommand| {
-        let RoomCommand::Send(send) = command else { return None };
-        let content: Map<String, Value> = serde_json::from_str(send.event.content.get()).ok()?;
-        let relation = Relation::of(&content)?;
-        Some(RelationKey::new(relation, send.event.event_type.clone(), &send.event.sender))
-    };
-    commands.iter().filter_map(relation).collect()
+/// The relations that commands want to make, and what the log says about their events.
+#[derive(Default)]
+pub struct Wanted {
+    known: HashMap<RelationKey, Parent>,
+    /// Of which nothing is known that holds.
+    unknown: Vec<RelationKey>,
 }
 
-/// Reads what [`Parents::read`] takes.
-pub fn select(relations: &[RelationKey]) -> Statement {
-    let new = relations.iter().map(|relation| NewRelation {
-        parent_id: &relation.parent_id,
-        relation_type: &relation.relation_type,
-        key: relation.key.as_deref(),
-        event_type: &relation.event_type,
-        sender: &relation.sender,
-    });
-    parents(&new.collect::<Vec<_>>())
+impl Wanted {
+    pub fn new(loaded: Option<&Loaded>, commands: &[&RoomCommand]) -> Self {
+        let holds_from = loaded.and_then(|loaded| loaded.relations_position);
+        let mut wanted = Self::default();
+        for command in commands {
+            let RoomCommand::Send(send) = command else { continue };
+            let content: Option<Map<String, Value>> =
+                serde_json::from_str(send.event.content.get()).ok();
+            let relation = content.as_ref().and_then(Relation::of);
+            let Some(relation) = relation else { continue };
+            let event_type = send.event.event_type.clone();
+            let key = RelationKey::new(relation, event_type, &send.event.sender);
+            let holds = |known: &KnownParent| holds_from.is_some_and(|p| known.position >= p);
+            match send.parent.filter(holds) {
+                Some(known) => drop(wanted.known.insert(key, known.parent)),
+                None => wanted.unknown.push(key),
+            }
+        }
+        wanted
+    }
+
+    /// Whether nothing has to be read.
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_empty()
+    }
+
+    /// Reads what [`Wanted::read`] takes.
+    pub fn statement(&self) -> Statement {
+        let new = self.unknown.iter().map(|relation| NewRelation {
+            parent_id: &relation.parent_id,
+            relation_type: &relation.relation_type,
+            key: relation.key.as_deref(),
+            event_type: &relation.event_type,
+            sender: relation.sender.as_str(),
+        });
+        parents(&new.collect::<Vec<_>>())
+    }
+
+    pub fn read(self, room_id: &RoomId, rows: &[ParentRow]) -> Parents {
+        let mut parents = self.known;
+        let read = rows.iter().map(|row| row.parent_in(room_id));
+        parents.extend(self.unknown.into_iter().zip(read));
+        Parents(parents)
+    }
+}
+
+/// Whether what was read of annotations before this commit is old after it.
+pub fn changes(decided: &Decided) -> bool {
+    let is_annotation = |event: &Pdu| {
+        Relation::of_pdu(event).is_some_and(|relation| relation.rel_type == ANNOTATION)
+    };
+    let mut events = decided.events.iter().map(|written| &written.event);
+    events.any(|event| event.redacts.is_some() || is_annotation(event))
 }
 
 /// Whether a draft annotates an event as one of the same group does already.
@@ -78,16 +119,6 @@ pub fn is_repeated(decided: &Decided, draft: &Draft) -> bool {
 pub struct Parents(HashMap<RelationKey, Parent>);
 
 impl Parents {
-    pub fn read(room_id: &RoomId, relations: Vec<RelationKey>, rows: Vec<ParentRow>) -> Self {
-        let parent = |row: ParentRow| Parent {
-            is_in_room: row.room_id.map(|parent| parent == *room_id),
-            has_children: row.has_children,
-            is_child: row.is_child,
-            has_same_annotation: row.has_same,
-        };
-        Self(relations.into_iter().zip(rows.into_iter().map(parent)).collect())
-    }
-
     /// # Errors
     /// `M_DUPLICATE_ANNOTATION`, or `M_INVALID_PARAM` for a relation that cannot be.
     pub fn check(&self, event: &Pdu, same_in_group: bool) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@ use ruma::{
     RoomId, UInt,
     api::client::filter::{Filter, RoomEventFilter, RoomFilter, UrlFilter},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::pdu::Pdu;
@@ -22,6 +23,22 @@ pub struct Filterable<'a> {
     pub sender: Option<&'a str>,
     pub room_id: Option<&'a str>,
     pub content: Option<&'a RawValue>,
+}
+
+/// What a filter wants of the events that relate to an event. With both lists, one of those must
+/// be of a sender and of a type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct RelatedBy {
+    #[serde(rename = "related_by_senders", default)]
+    pub senders: Vec<String>,
+    #[serde(rename = "related_by_rel_types", default)]
+    pub rel_types: Vec<String>,
+}
+
+impl RelatedBy {
+    pub fn is_empty(&self) -> bool {
+        self.senders.is_empty() && self.rel_types.is_empty()
+    }
 }
 
 /// Whether a filter for events of rooms lets an event through.

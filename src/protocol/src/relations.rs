@@ -4,7 +4,7 @@
 //! Spec: <https://spec.matrix.org/latest/client-server-api/#forming-relationships-between-events>
 
 use ruma::{EventId, OwnedEventId, events::TimelineEventType};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::pdu::{Pdu, raw_json};
@@ -43,7 +43,7 @@ impl Relation {
 }
 
 /// What the log says about the event that a new one is to be about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     /// Whether it is in the room of the new event; `None` if we do not have it.
     pub is_in_room: Option<bool>,
