@@ -63,14 +63,14 @@ pub fn search(lookup: &Lookup<'_>) -> Statement {
         "SELECT d.user_id, d.display_name, d.avatar_url
          FROM (SELECT w.user_id, max(w.word = ?2) AS is_exact, {reader} AS reader
                FROM (SELECT user_id, word FROM myelin_user_directory_words
-                     WHERE word >= ?2 AND word < ?3 ORDER BY word LIMIT ?4) w
+                     WHERE word >= ?2 AND word < ?3 ORDER BY word LIMIT ?4 + 0) w
                GROUP BY w.user_id) t
          CROSS JOIN user_directory d ON d.user_id = t.user_id
          LEFT JOIN users u ON u.name = t.user_id
          WHERE (u.name IS NULL OR u.locked = 0 AND {is_shown}) AND CASE WHEN ?5 THEN t.user_id <> t.reader ELSE
              EXISTS (SELECT 1 FROM users_in_public_rooms p WHERE p.user_id = t.user_id)
              OR t.user_id <> t.reader AND ({shares}) END
-         ORDER BY t.is_exact DESC, d.display_name IS NULL, d.avatar_url IS NULL LIMIT ?6",
+         ORDER BY t.is_exact DESC, d.display_name IS NULL, d.avatar_url IS NULL LIMIT ?6 + 0",
         reader = reader("?1"),
         is_shown = is_shown("u"),
     ))
@@ -104,7 +104,7 @@ pub fn select_pending() -> Statement {
         "SELECT d.stream_id, d.room_id, d.type, d.state_key,
              d.type = 'm.room.member' AND coalesce((SELECT local_users_in_room
                  FROM room_stats_current k WHERE k.room_id = d.room_id), 0) = 0 AS is_abandoned
-         {PENDING} ORDER BY d.stream_id LIMIT ?1"
+         {PENDING} ORDER BY d.stream_id LIMIT ?1 + 0"
     ))
     .bind(DELTAS_MAX)
 }
@@ -138,7 +138,7 @@ pub fn select_unindexed() -> Statement {
          WHERE d.user_id IS NULL OR d.display_name IS NOT t.display_name
              OR d.avatar_url IS NOT t.avatar_url",
         members = format_args!(
-            "SELECT d.room_id, d.type, d.state_key {PENDING} ORDER BY d.stream_id LIMIT ?1"
+            "SELECT d.room_id, d.type, d.state_key {PENDING} ORDER BY d.stream_id LIMIT ?1 + 0"
         ),
         is_shown = format_args!("t.type = 'm.room.member' AND {}", is_shown("u")),
         is_listed = format_args!("t.type = 'm.room.member' AND {}", is_listed("t.room_id")),
@@ -211,12 +211,12 @@ pub fn update_rooms(room_ids: &[OwnedRoomId]) -> Vec<Statement> {
     let delete = format!(
         "DELETE FROM users_in_public_rooms WHERE (user_id, room_id) IN (
              SELECT m.state_key, m.room_id FROM {ROOM_MEMBERS}
-             WHERE i.user_id IS NOT NULL AND NOT ({belongs}) LIMIT ?2)"
+             WHERE i.user_id IS NOT NULL AND NOT ({belongs}) LIMIT ?2 + 0)"
     );
     let insert = format!(
         "INSERT OR IGNORE INTO users_in_public_rooms (user_id, room_id)
          SELECT m.state_key, m.room_id FROM {ROOM_MEMBERS}
-         WHERE i.user_id IS NULL AND {belongs} LIMIT ?2"
+         WHERE i.user_id IS NULL AND {belongs} LIMIT ?2 + 0"
     );
     let bind = |sql: String| Statement::new(sql).bind_json(&room_ids).bind(MEMBERS_MAX);
     [delete, insert].map(bind).to_vec()
