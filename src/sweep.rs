@@ -2,18 +2,17 @@
 //! interrupted, removes what has expired. Each part can fail without the others.
 
 use crate::accounts::user_interactive::SESSION_LIFETIME_MS;
-use crate::accounts::{deactivation, user_directory};
+use crate::accounts::{deactivation, presence, user_directory};
 use crate::context::Context;
-use crate::durable::{Announcement, RoomCommand};
+use crate::durable::RoomCommand;
 use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::serving::search;
 use crate::storage::database::Results;
 use crate::storage::event_push_summary::{self, Range};
-use crate::storage::presence::ObserverRow;
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
-    device_inbox, login_tokens, media, presence, typing, ui_auth_sessions, url_previews, user_ips,
+    device_inbox, login_tokens, media, typing, ui_auth_sessions, url_previews, user_ips,
 };
 
 /// How often it runs: see the triggers of wrangler.toml.
@@ -23,13 +22,6 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How long addresses of users are kept.
 const USER_IPS_LIFETIME_MS: u64 = 28 * DAY_MS;
-
-/// How long somebody is online who is not seen any more.
-const PRESENCE_LIFETIME_MS: u64 = 5 * 60 * 1000;
-
-/// Of how many who have gone offline the others are told at once; of the rest they learn with
-/// their next sync.
-const ANNOUNCED_OFFLINE_MAX: usize = 50;
 
 /// Steps of one sweep over what notifies; the next sweep goes on.
 const SUMMARY_STEPS_MAX: usize = 20;
@@ -42,7 +34,7 @@ pub async fn run(context: &Context) {
     );
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
-    report("taking people offline", end_presence(context).await);
+    report("taking people offline", presence::expire(context).await);
     report("following the log with the user directory", user_directory::follow(context).await);
     report("throwing away what has been read", follow_receipts(context).await);
     report("summing up what is unread", sum_up_unread(context).await);
@@ -104,26 +96,6 @@ async fn sum_up_unread(context: &Context) -> Result<(), ApiError> {
         let Some(Range { after, upto: Some(upto) }) = Results::new(read).first()? else { break };
         context.batch(event_push_summary::sum_up(after, upto)).await?;
     }
-    Ok(())
-}
-
-async fn end_presence(context: &Context) -> Result<(), ApiError> {
-    let seen_before_ms = context.now_ms().saturating_sub(PRESENCE_LIFETIME_MS);
-    let mut results = Results::new(context.batch(presence::expire(seen_before_ms)).await?);
-    results.skip(1);
-    let gone = results.rows::<ObserverRow>()?;
-    let gone = gone.iter().take(ANNOUNCED_OFFLINE_MAX);
-    let reads: Vec<_> = gone.map(|row| presence::select_observers(&row.user_id)).collect();
-    if reads.is_empty() {
-        return Ok(());
-    }
-    let mut observers = Vec::new();
-    for result in context.batch(reads).await? {
-        observers.extend(result.rows::<ObserverRow>()?.into_iter().map(|row| row.user_id));
-    }
-    observers.sort();
-    observers.dedup();
-    context.announce(Announcement::Users(observers));
     Ok(())
 }
 

@@ -4,12 +4,14 @@
 mod support;
 
 use myelin::storage::database::{QueryResult, Statement};
+use myelin::storage::presence::StatusMessage;
 use myelin::storage::receipts::{Receipt, ReceiptRow};
 use myelin::storage::stream_positions::{self, NOW, PositionRow};
 use myelin::storage::{
     account_data, event_push_actions, local_memberships, presence, profiles, push_rules,
     read_markers, receipts, room_key_versions, room_tags, typing, user_filters, user_threepids,
 };
+use myelin_protocol::presence::OFFLINE_MS;
 use ruma::presence::PresenceState;
 use ruma::{EventId, RoomId, UserId, event_id, owned_room_id, room_id, user_id};
 use support::Server;
@@ -124,8 +126,11 @@ fn what_endpoints_read_and_write_of_users_goes_by_index() {
         local_memberships::select_joined(alice()),
         presence::select(alice()),
         presence::select_visible_to(alice(), bob()),
-        presence::select_observers(alice()),
-        presence::seen(alice(), NOW_MS),
+        presence::select_observers(&[alice().to_owned()]),
+        presence::select_device(alice(), "DEVICE"),
+        presence::select_device_of("token"),
+        presence::note_device(alice(), "DEVICE", &PresenceState::Online, NOW_MS, NOW_MS),
+        presence::rouse(alice(), "DEVICE", NOW_MS),
         profiles::select(alice()),
         profiles::set_displayname(alice(), Some("Alice")),
         profiles::set_field(alice(), "m.tz", "1"),
@@ -139,7 +144,7 @@ fn what_endpoints_read_and_write_of_users_goes_by_index() {
     statements.extend(push_rules::select("token"));
     statements.extend(account_data::set(alice(), "m.direct", "{}"));
     statements.extend(account_data::set_ignored_users(alice(), &["@eve:example.org"]));
-    statements.extend(presence::set(alice(), &PresenceState::Online, None, NOW_MS));
+    statements.extend(presence::settle(alice(), StatusMessage::Set(Some("here")), NOW_MS));
     statements.extend(read_markers::set(alice(), room(), event_id!("$first")));
     statements.extend(receipts::set(&receipt(alice(), "m.read", event_id!("$first"))));
     statements.extend(room_tags::set(alice(), room(), "u.work", "{}"));
@@ -309,8 +314,13 @@ fn presence_is_seen_by_those_who_share_a_room() {
          VALUES ('$join', ?1, 'm.room.member', ?2, 'join')",
     );
     batch(&server, vec![member.bind(room().as_str()).bind(bob().as_str())]);
-    batch(&server, presence::set(bob(), &PresenceState::Online, Some("here"), NOW_MS));
-    batch(&server, presence::set(bob(), &PresenceState::Unavailable, None, NOW_MS + 1));
+    let set = |state: PresenceState, message: Option<&str>, now_ms: u64| {
+        let note = presence::note_device(bob(), "DEVICE", &state, now_ms, now_ms);
+        batch(&server, vec![note]);
+        batch(&server, presence::settle(bob(), StatusMessage::Set(message), now_ms));
+    };
+    set(PresenceState::Online, Some("here"), NOW_MS);
+    set(PresenceState::Unavailable, None, NOW_MS + 1);
     let seen = |user_id: &UserId| {
         rows::<presence::PresenceRow>(&server, presence::updated_since(user_id, 0, NOW))
     };
@@ -319,10 +329,10 @@ fn presence_is_seen_by_those_who_share_a_room() {
     assert!(seen(carol).is_empty());
 
     let before = position(&server, "presence_stream");
-    batch(&server, presence::expire(NOW_MS));
+    batch(&server, presence::expire(NOW_MS + 1 + OFFLINE_MS));
     assert_eq!(position(&server, "presence_stream"), before);
     let gone: Vec<presence::ObserverRow> =
-        batch(&server, presence::expire(NOW_MS + 2))[1].rows().unwrap();
+        batch(&server, presence::expire(NOW_MS + 2 + OFFLINE_MS))[1].rows().unwrap();
     assert_eq!(gone[0].user_id, bob());
     assert_eq!(seen(alice())[0].state, PresenceState::Offline);
 }

@@ -7,6 +7,7 @@ pub mod last_seen;
 pub mod limits;
 pub mod new_user;
 pub mod passwords;
+pub mod presence;
 pub mod session;
 pub mod shared_secret;
 pub mod single_sign_on;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::accounts::last_seen;
+use crate::accounts::presence::Actor;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::access_tokens::{self, TokenRow};
@@ -131,6 +132,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The caller as somebody whose presence this concerns.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            context: self.context.clone(),
+            user_id: self.user_id.clone(),
+            device_id: self.device_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
     /// # Errors
     /// `M_FORBIDDEN` unless the path names the caller.
     pub fn must_be(&self, user_id: &UserId) -> Result<(), ApiError> {

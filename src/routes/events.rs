@@ -10,10 +10,12 @@ use http::Method;
 use myelin_protocol::client_event::EventFormat;
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
 use ruma::api::client::filter::RoomEventFilter;
+use ruma::presence::PresenceState;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Map, Value, json};
 
 use super::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use crate::accounts::presence::note_sync;
 use crate::durable::Waited;
 use crate::error::ApiError;
 use crate::serving::legacy::{as_first_version, data_event, presence_event, receipt_events};
@@ -56,12 +58,15 @@ async fn get_events(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     };
     let deadline_ms = access.context.now_ms() + timeout_ms;
     let token = access.token()?.to_owned();
-    let statements = Look::statements(&token, room_id.as_ref());
+    let mut statements = Look::statements(&token, room_id.as_ref());
+    statements.push(presence::select_device_of(&token));
     let (caller, results) = access.authenticate_with(statements).await?;
     if caller.is_guest && room_id.is_none() {
         return Err(ApiError::missing_param("Guests must say which room they look into"));
     }
-    let look = Look::read(&mut Results::new(results))?;
+    let mut results = Results::new(results);
+    let look = Look::read(&mut results)?;
+    note_sync(&caller.actor(), results.first()?, &PresenceState::Online, deadline_ms);
     let access = room_id.as_ref().map(|_| RoomAccess::of(look.room.as_ref())).transpose()?;
     let is_peeking = access == Some(RoomAccess::WorldReadable);
     let from = from.unwrap_or_else(|| look.upto.clone());

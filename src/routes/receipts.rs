@@ -6,6 +6,7 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::endpoint::{Access, Caller, Route, batched};
+use crate::accounts::presence;
 use crate::durable::{Announcement, RoomCommand};
 use crate::error::ApiError;
 use crate::storage::database::{Results, Statement};
@@ -70,11 +71,15 @@ async fn mark(access: Access, marks: Marks) -> Result<(), ApiError> {
     let reads = marks.reads(access.token()?);
     let (caller, results) = access.authenticate_with(reads).await?;
     caller.must_not_be_guest()?;
-    let writes = marks.decide(&caller, &mut Results::new(results))?;
+    let mut writes = marks.decide(&caller, &mut Results::new(results))?;
     if writes.is_empty() {
         return Ok(());
     }
-    caller.context.batch(writes).await?;
+    let (marked, actor) = (writes.len(), caller.actor());
+    writes.extend(presence::rouse(&actor));
+    let mut results = Results::new(caller.context.batch(writes).await?);
+    results.skip(marked);
+    presence::roused(&actor, &results.rows()?);
     if marks.receipts.iter().any(|(kind, _)| *kind == "m.read") {
         wake_room(&caller, marks.room_id);
     } else {

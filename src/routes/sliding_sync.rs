@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, json, raw};
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
-use super::sync::set_presence;
+use crate::accounts::presence::note_sync;
 use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sliding::answer::SlidingSyncAnswer;
@@ -93,20 +93,19 @@ impl Waiting {
             access.authenticate().await?;
             return Box::pin(Self::begin(again, asked)).await;
         };
-        let shows_presence = access.context.config.presence;
         let mut extensions = extensions::enabled(&asked.request.extensions);
-        let look = look(&user_id, &device_id, &asked, access.context.now_ms());
-        let mut batch = Vec::new();
-        batch.extend(shows_presence.then(|| presence::select(&user_id)));
+        let now_ms = access.context.now_ms();
+        let look = look(&user_id, &device_id, &asked, now_ms);
+        let mut batch: Vec<_> =
+            access.token().ok().map(presence::select_device_of).into_iter().collect();
         batch.extend(look.statements(&extensions));
         let (caller, results) = access.authenticate_with(batch).await?;
         if caller.user_id != user_id || caller.device_id != device_id {
             return Err(ApiError::internal("a token has changed hands"));
         }
         let mut results = Results::new(results);
-        if shows_presence {
-            set_presence(&caller, results.first()?, asked.presence.clone());
-        }
+        let until_ms = now_ms + asked.timeout_ms;
+        note_sync(&caller.actor(), results.first()?, &asked.presence, until_ms);
         let looked = look.read(&mut extensions, &mut results)?;
         let reader = Reader { user_id, device_id, ignored: looked.ignored.clone() };
         Ok((Self { caller, reader, asked, extensions }, looked))

@@ -12,19 +12,16 @@ use ruma::presence::PresenceState;
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
-use crate::durable::Announcement;
+use crate::accounts::presence::note_sync;
 use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sync::Sync;
 use crate::serving::sync::answer::{StateAfter, SyncAnswer};
 use crate::serving::sync::changes::{self, Changes, Look};
 use crate::storage::database::{Results, Statement};
-use crate::storage::presence::{self, ObserverRow, PresenceRow};
+use crate::storage::presence;
 use crate::storage::typing;
 use crate::storage::user_filters::{self, FilterRow};
-
-/// Somebody who syncs is noted as there so often.
-const SEEN_EVERY_MS: u64 = 60_000;
 
 /// What `use_state_after` was called before it was in the specification: MSC4222.
 const UNSTABLE_USE_STATE_AFTER: &str = "org.matrix.msc4222.use_state_after";
@@ -127,7 +124,7 @@ impl Waiting {
         };
         let mut batch: Vec<Statement> = Vec::new();
         batch.extend(filter_id.map(|id| user_filters::select(&user_id, id)));
-        batch.extend(shows_presence.then(|| presence::select(&user_id)));
+        batch.extend(access.token().ok().map(presence::select_device_of));
         batch.extend(changes::statements(&look));
         let (caller, results) = access.authenticate_with(batch).await?;
         if caller.user_id != user_id || caller.device_id != device_id {
@@ -139,9 +136,8 @@ impl Waiting {
             (None, Some(v3::Filter::FilterDefinition(filter))) => filter,
             (None, _) => FilterDefinition::default(),
         };
-        if shows_presence {
-            set_presence(&caller, results.first()?, request.presence);
-        }
+        let until_ms = look.now_ms + request.timeout_ms;
+        note_sync(&caller.actor(), results.first()?, &request.presence, until_ms);
         let changes = changes::read(&look, &mut results)?;
         let reader = Reader {
             user_id,
@@ -234,37 +230,4 @@ impl Looks for Waiting {
 fn stored_filter(row: Option<FilterRow>) -> Result<FilterDefinition, ApiError> {
     let row = row.ok_or_else(no_such_filter)?;
     serde_json::from_str(&row.filter_json).map_err(|_| no_such_filter())
-}
-
-/// Notes that somebody is there, after the answer; others are told only if that is news.
-pub fn set_presence(caller: &Caller, old: Option<PresenceRow>, wanted: PresenceState) {
-    let now_ms = caller.context.now_ms();
-    let is_same = old.as_ref().is_some_and(|old| old.state == wanted);
-    let is_recent = old.as_ref().is_some_and(|old| now_ms < old.last_active_ts + SEEN_EVERY_MS);
-    if wanted == PresenceState::Offline || (is_same && is_recent) {
-        return;
-    }
-    let (context, user_id) = (caller.context.clone(), caller.user_id.clone());
-    caller.context.platform.spawn(Box::pin(async move {
-        let status_msg = old.and_then(|old| old.status_msg);
-        let mut batch = match is_same {
-            true => vec![presence::seen(&user_id, now_ms)],
-            false => presence::set(&user_id, &wanted, status_msg.as_deref(), now_ms),
-        };
-        let written = batch.len();
-        if !is_same {
-            batch.push(presence::select_observers(&user_id));
-        }
-        let mut results = match context.platform.batch(batch).await {
-            Ok(results) => Results::new(results),
-            Err(error) => return crate::log::warn(&format!("presence was not noted: {error}")),
-        };
-        results.skip(written);
-        let observers = results.rows::<ObserverRow>().unwrap_or_default().into_iter();
-        let mut users: Vec<_> = observers.map(|row| row.user_id).collect();
-        if !is_same {
-            users.push(user_id);
-            context.announce(Announcement::Users(users));
-        }
-    }));
 }

@@ -6,6 +6,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 
 use super::endpoint::{Access, Answer, Incoming, Route, json, raw};
+use crate::accounts::presence;
 use crate::context::Context;
 use crate::durable::RoomCommand;
 use crate::error::ApiError;
@@ -52,11 +53,16 @@ async fn set_typing(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     } else {
         typing::stop(&room_id, &user_id, now_ms)
     });
+    let typed = writes.len();
+    let actor = caller.actor();
+    writes.extend(presence::rouse(&actor));
     let results = caller.context.batch(writes).await?;
     let mut results = Results::new(results);
     results.skip(1);
     let mut rooms: Vec<OwnedRoomId> =
         results.rows::<ExpiredRow>()?.into_iter().map(|row| row.room_id).collect();
+    results.skip(typed - 2);
+    presence::roused(&actor, &results.rows()?);
     rooms.push(room_id);
     rooms.sort();
     rooms.dedup();

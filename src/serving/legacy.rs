@@ -36,6 +36,7 @@ pub fn as_first_version(event: &RawValue) -> Value {
 
 /// `m.presence` of somebody.
 pub fn presence_event(row: &PresenceRow, now_ms: u64) -> Value {
+    let row = row.clone().at(now_ms);
     let mut content = json!({
         "user_id": row.user_id,
         "presence": row.state.as_str(),

@@ -23,6 +23,7 @@
 //! | `media` | files and previews: how they are handed out, thumbnails, addresses, pages |
 //! | `login_identifier` | whom a login names |
 //! | `password` | passwords in the form that is hashed |
+//! | `presence` | how long somebody is online |
 //! | `push_rules` | the push rules that everyone starts with |
 //! | `sliding_sync` | what a client looks at, what it has been told, what it lacks |
 //! | `sync` | what a sync tells of rooms: which events, which state |
@@ -54,6 +55,7 @@ pub mod media;
 pub mod membership_change;
 pub mod password;
 pub mod pdu;
+pub mod presence;
 pub mod push_audience;
 pub mod push_evaluation;
 pub mod push_rules;

@@ -162,12 +162,13 @@ pub fn presence<'a>(
     is_initial: bool,
     now_ms: u64,
 ) -> Events {
+    let rows = rows.map(|row| row.clone().at(now_ms));
     let wanted = rows.filter(|row| {
         let sender = Some(row.user_id.as_str());
         let event = Filterable { event_type: "m.presence", sender, room_id: None, content: None };
         event_matches(filter, event) && (!is_initial || row.state != PresenceState::Offline)
     });
-    let event = |row: &PresenceRow| {
+    let event = |row: PresenceRow| {
         let mut content = json!({ "presence": row.state });
         if row.last_active_ts > 0 {
             content["last_active_ago"] = json!(now_ms.saturating_sub(row.last_active_ts));
