@@ -305,6 +305,9 @@ fn an_invitation_says_who_and_where() {
             (&json!(alice.user_id), &json!(bob.user_id))
         );
         assert!(names(invite).contains(&"m.room.name".to_owned()), "{invite}");
+        let inviter = &events(invite)[events(invite).len() - 2];
+        assert_eq!(inviter["state_key"], alice.user_id);
+        assert_eq!(inviter["content"]["displayname"], "alice");
         assert!(body["rooms"]["join"].is_null());
     }
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();

@@ -156,6 +156,23 @@ pub fn stop(room_id: &RoomId, user_id: &UserId, now_ms: u64) -> Vec<Statement> {
     vec![advance, update]
 }
 
+/// Whoever leaves a room types there no longer.
+pub fn leave(room_id: &str, user_ids: &[&str], now_ms: u64) -> [Statement; 2] {
+    let condition = "room_id = ?1 AND user_id IN (SELECT value FROM json_each(?2))
+         AND expires_ts > 0";
+    let advance = Statement::new(format!(
+        "UPDATE stream_positions SET stream_id = stream_id + 1
+         WHERE stream_name = 'typing' AND instance_name = 'master'
+             AND EXISTS (SELECT 1 FROM myelin_typing WHERE {condition})"
+    ));
+    let update = Statement::new(format!(
+        "UPDATE myelin_typing SET expires_ts = -?3, stream_id = {} WHERE {condition}",
+        current(StreamName::Typing),
+    ));
+    let bind = |statement: Statement| statement.bind(room_id).bind_json(&user_ids);
+    [bind(advance), bind(update).bind(now_ms)]
+}
+
 /// A room in which somebody has just stopped by [`expire`].
 #[derive(Debug, Deserialize)]
 pub struct ExpiredRow {

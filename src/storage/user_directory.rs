@@ -67,9 +67,10 @@ pub fn search(lookup: &Lookup<'_>) -> Statement {
                GROUP BY w.user_id) t
          CROSS JOIN user_directory d ON d.user_id = t.user_id
          LEFT JOIN users u ON u.name = t.user_id
-         WHERE (u.name IS NULL OR u.locked = 0 AND {is_shown}) AND CASE WHEN ?5 THEN t.user_id <> t.reader ELSE
-             EXISTS (SELECT 1 FROM users_in_public_rooms p WHERE p.user_id = t.user_id)
-             OR t.user_id <> t.reader AND ({shares}) END
+         WHERE (u.name IS NULL OR u.locked = 0 AND {is_shown})
+             AND CASE WHEN ?5 THEN t.user_id <> t.reader ELSE
+                 EXISTS (SELECT 1 FROM users_in_public_rooms p WHERE p.user_id = t.user_id)
+                 OR t.user_id <> t.reader AND ({shares}) END
          ORDER BY t.is_exact DESC, d.display_name IS NULL, d.avatar_url IS NULL LIMIT ?6 + 0",
         reader = reader("?1"),
         is_shown = is_shown("u"),

@@ -15,6 +15,7 @@ pub mod internet;
 pub mod notifiers;
 pub mod platform;
 pub mod sqlite;
+pub mod steps;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -21,7 +21,7 @@ use crate::storage::room_log::{self, BodyRow, EdgeRow, EventRow, RedactionRow, R
 use crate::storage::room_log::{PositionRow, ThreadRow, TransactionRow};
 use crate::storage::room_state_log::{self, EventGroupRow, GroupIdRow, GroupStateRow};
 use crate::storage::room_state_log::{MembershipRow, NewGroupRow, StateRow};
-use crate::storage::rooms;
+use crate::storage::{rooms, typing};
 
 /// State groups between two full ones, at least; a large room has as many as it has state, so
 /// that full groups cost one row a change and reading a chain at most doubles a read.
@@ -222,7 +222,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     batch.extend(relations(room_id, &events));
     batch.extend(redactions(room_id, &events, now_ms));
     batch.extend(push::statements(decided));
-    let (state, changes_members) = state(context.server_name(), room, decided);
+    let (state, changes_members) = state(context.server_name(), room, decided, now_ms);
     batch.extend(state);
     (batch, changes_members)
 }
@@ -363,6 +363,7 @@ fn state(
     server_name: &ServerName,
     room: &RoomSnapshot,
     decided: &Decided,
+    now_ms: u64,
 ) -> (Vec<Statement>, bool) {
     let room_id = decided.room_id.as_str();
     let count = decided.events.len();
@@ -381,12 +382,21 @@ fn state(
     batch.push(room_state_log::upsert_joined_room(room_id, &facts, bumps));
     let stats = facts::room_stats(room, server_name);
     batch.extend(room_state_log::upsert_stats(room_id, &stats));
-    let changes_members = decided.events.iter().any(|written| {
-        let is_join = |event| membership(event) == MembershipState::Join;
+    let moved = decided.events.iter().filter(|written| {
         let is_member = written.event.event_type.to_string() == "m.room.member";
         is_member && is_join(Some(&written.event)) != is_join(written.replaced.as_ref())
     });
-    (batch, changes_members)
+    let moved: Vec<&Written> = moved.collect();
+    let left = moved.iter().filter(|written| !is_join(Some(&written.event)));
+    let left: Vec<&str> = left.filter_map(|written| written.event.state_key.as_deref()).collect();
+    if !left.is_empty() {
+        batch.extend(typing::leave(room_id, &left, now_ms));
+    }
+    (batch, !moved.is_empty())
+}
+
+fn is_join(event: Option<&Pdu>) -> bool {
+    membership(event) == MembershipState::Join
 }
 
 fn state_rows(decided: &Decided) -> Vec<StateRow> {

@@ -213,15 +213,19 @@ impl RoomSnapshot {
             _ => None,
         };
         if let Some(name) = stripped {
-            unsigned.insert(name.to_owned(), json!(self.stripped_state()));
+            unsigned.insert(name.to_owned(), json!(self.stripped_state(&draft.sender)));
         }
         (!unsigned.is_empty()).then_some(unsigned)
     }
 
-    /// What somebody outside is shown of the room.
-    pub fn stripped_state(&self) -> Vec<Box<RawValue>> {
-        let types = STRIPPED_STATE_TYPES.iter();
-        types.filter_map(|t| Some(strip_state(self.state.get(*t)?.get("")?))).collect()
+    /// What somebody outside is shown of the room, and of the member who invites them.
+    fn stripped_state(&self, sender: &ruma::UserId) -> Vec<Box<RawValue>> {
+        let keys = STRIPPED_STATE_TYPES.iter().map(|event_type| (*event_type, ""));
+        let keys = keys.chain([("m.room.member", sender.as_str())]);
+        keys.filter_map(|(event_type, key)| {
+            Some(strip_state(self.state.get(event_type)?.get(key)?))
+        })
+        .collect()
     }
 
     fn put(&mut self, event: Pdu) {

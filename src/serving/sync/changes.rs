@@ -113,7 +113,6 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
         ignored: results.rows()?.into_iter().map(|r: IgnoredRow| r.ignored_user_id).collect(),
         ..Changes::default()
     };
-    changes.sort_typing(look.since.is_none());
     if look.presence {
         changes.presence = results.rows()?;
     }
@@ -135,6 +134,7 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
         windows.add_all(&mut changes.rooms, rows.into_iter().map(Into::into).collect());
     }
     changes.devices = DeviceNews::read(look, results, &changes.rooms, &mut upto)?;
+    changes.sort_typing(look.since.is_none());
     changes.upto = Some(upto);
     Ok(changes)
 }
@@ -224,12 +224,24 @@ impl Changes {
             && self.devices.is_empty()
     }
 
-    /// That somebody has stopped is news only to a client that knew they had begun.
+    /// To whom a room is new, it is news who types there already; that somebody has stopped is
+    /// news only to a client that knew they had begun.
     fn sort_typing(&mut self, is_initial: bool) {
         let states = std::mem::take(&mut self.typing_states);
         self.typing_expires_ts = states.iter().filter_map(|row| row.expires_ts).min();
-        let news = states.into_iter().filter(|row| row.is_news).map(|row| row.typing);
-        self.typing = news.filter(|room| !is_initial || !room.user_ids.is_empty()).collect();
+        let is_news = |row: &TypingStateRow| {
+            let window = self.rooms.get(&row.typing.room_id);
+            match is_initial || window.is_some_and(|window| window.newly_joined) {
+                true => !row.typing.user_ids.is_empty(),
+                false => row.is_news,
+            }
+        };
+        self.typing = states.into_iter().filter(is_news).map(|row| row.typing).collect();
+    }
+
+    /// Whether the user has changed whom they ignore.
+    pub fn ignores_others(&self) -> bool {
+        self.account_data.iter().any(|row| row.event_type == "m.ignored_user_list")
     }
 
     /// Rooms without a window in which something of the user's own has changed.

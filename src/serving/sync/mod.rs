@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use myelin_protocol::client_event::EventFormat;
 use myelin_protocol::filter::{pdu_matches, project_fields, room_matches};
 use myelin_protocol::pdu::raw_json;
-use myelin_protocol::sync::{RoomHistory, RoomWindow, Section, Wanted};
+use myelin_protocol::sync::{RoomHistory, RoomWindow, Section, Wanted, Windows};
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
 use ruma::api::client::filter::{EventFormat as WantedFormat, FilterDefinition};
 use ruma::{OwnedEventId, OwnedRoomId};
@@ -34,6 +34,7 @@ use crate::error::ApiError;
 use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
+use crate::storage::sync::{self, MembershipRow};
 use crate::storage::{event_pages, push_rules};
 use answer::{
     Events, History, JoinedRoom, LeftRoom, StateAfter, Summary, SyncAnswer, TimelineAnswer,
@@ -62,6 +63,7 @@ impl Sync<'_> {
         let upto = changes.upto.take().unwrap_or_else(|| StreamToken::at(RoomStreamToken::live(0)));
         let mut answer = SyncAnswer { next_batch: upto.to_string(), ..SyncAnswer::default() };
         let mut places = self.add_devices(std::mem::take(&mut changes.devices), &mut answer);
+        self.add_invitations_shown_again(&mut changes, &upto).await?;
         self.drop_unwanted(&mut changes);
         answer.presence = self.presence(changes.presence.iter(), self.since.is_none());
         answer.account_data = self.account_data(&mut changes).await?;
@@ -85,6 +87,27 @@ impl Sync<'_> {
                 return Ok(answer);
             }
         }
+    }
+
+    /// Who is ignored no longer may have invited the user meanwhile.
+    async fn add_invitations_shown_again(
+        &self,
+        changes: &mut Changes,
+        upto: &StreamToken,
+    ) -> Result<(), ApiError> {
+        let Some(since) = self.since.filter(|_| changes.ignores_others()) else { return Ok(()) };
+        let read = sync::memberships(&self.reader.user_id);
+        let rows: Vec<MembershipRow> =
+            Results::new(self.context.batch(vec![read]).await?).rows()?;
+        let windows = Windows {
+            user_id: &self.reader.user_id,
+            since: Some(since.room_key.stream()),
+            upto: upto.room_key.stream(),
+            ignored: &changes.ignored,
+        };
+        let memberships = rows.into_iter().map(Into::into).collect();
+        windows.add_invitations(&mut changes.rooms, memberships);
+        Ok(())
     }
 
     /// Drops rooms that the filter does not want.

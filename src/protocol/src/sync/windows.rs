@@ -164,6 +164,16 @@ impl Windows<'_> {
         }
     }
 
+    /// Adds the invitations among these: of those whose senders were ignored until now, the client
+    /// has not been told.
+    pub fn add_invitations(&self, windows: &mut RoomWindows, memberships: Vec<Membership>) {
+        let first = Self { since: None, ..*self };
+        let invitations = memberships.into_iter().filter(|of| of.membership == "invite");
+        for window in invitations.filter_map(|of| first.whole(of)) {
+            windows.entry(window.room_id.clone()).or_insert(window);
+        }
+    }
+
     fn whole(&self, of: Membership) -> Option<RoomWindow> {
         let joined = JoinedRoom { room_id: of.room_id, member_stream_ordering: of.stream_ordering };
         let mut window = RoomWindow::joined(joined, self.since.unwrap_or(0), self.upto);
