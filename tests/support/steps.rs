@@ -12,6 +12,7 @@ use myelin::durable::{
 use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
+use myelin::storage::media_files::{FileBody, FileError};
 use ruma::RoomId;
 
 use super::platform::{SqlitePlatform, give_way};
@@ -141,6 +142,18 @@ impl Platform for Steps {
         bounds: Bounds,
     ) -> Result<http::Response<Vec<u8>>, FetchError> {
         self.inner.fetch(request, bounds).await
+    }
+
+    async fn put_file(&self, path: &str, body: FileBody) -> Result<u64, FileError> {
+        self.inner.put_file(path, body).await
+    }
+
+    async fn get_file(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+        self.inner.get_file(path).await
+    }
+
+    async fn delete_files(&self, paths: &[String]) -> Result<(), FileError> {
+        self.inner.delete_files(paths).await
     }
 
     fn spawn(&self, future: LocalBoxFuture<'static, ()>) {
