@@ -110,7 +110,7 @@ pub async fn expire(context: &Context) -> Result<(), ApiError> {
 /// Wakes these users and those who share a room with them. There is a limit; who is not woken
 /// learns of it with the next sync.
 async fn announce(context: &Context, mut user_ids: Vec<OwnedUserId>) -> Result<(), ApiError> {
-    let results = context.batch(vec![presence::select_observers(&user_ids)]).await?;
+    let results = context.batch(vec![presence::select_observers_of(&user_ids)]).await?;
     let observers: Vec<ObserverRow> = Results::new(results).rows()?;
     user_ids.extend(observers.into_iter().map(|row| row.user_id));
     user_ids.sort();

@@ -72,8 +72,13 @@ pub fn select_visible_to(user_id: &UserId, observer: &UserId) -> Statement {
     .bind(observer.as_str())
 }
 
+/// Reads the [`ObserverRow`]s of the local users who share a room with this one.
+pub fn select_observers(user_id: &UserId) -> Statement {
+    select_observers_of(&[user_id.to_owned()])
+}
+
 /// Reads the [`ObserverRow`]s of the local users who share a room with one of these.
-pub fn select_observers(user_ids: &[OwnedUserId]) -> Statement {
+pub fn select_observers_of(user_ids: &[OwnedUserId]) -> Statement {
     Statement::new(
         "SELECT DISTINCT other.user_id FROM json_each(?1) w
          CROSS JOIN local_current_membership own
