@@ -113,6 +113,13 @@ impl Platform for Steps {
         outcome
     }
 
+    async fn search_batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<QueryResult>, DatabaseError> {
+        self.inner.search_batch(statements).await
+    }
+
     async fn room(&self, room_id: &RoomId, command: RoomCommand) -> Result<RoomReply, ApiError> {
         self.inner.room(room_id, command).await
     }
