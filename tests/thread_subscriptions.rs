@@ -169,3 +169,42 @@ fn each_change_takes_a_position_of_its_own() {
     assert_eq!(row["stream_id"], before + 2);
     assert_eq!(row["unsubscribed_at_topological_ordering"], 7);
 }
+
+#[test]
+fn a_sliding_sync_tells_what_has_changed_and_wakes_for_it() {
+    let room = room();
+    let message = || room.house.message(&room.room_id, &room.alice, "root");
+    let roots: Vec<String> = (0..3).map(|_| message()).collect();
+    for root in &roots {
+        room.subscribe(root);
+    }
+    const NAME: &str = "io.element.msc4308.thread_subscriptions";
+    let base = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+    let body = json!({ "extensions": { NAME: { "enabled": true, "limit": 2 } } });
+    let slide = |query: &str| {
+        let path = format!("{base}?{query}");
+        room.house.server.request("POST", &room.bob, &path, &body)
+    };
+    let first = room.house.server.run(slide("")).ok();
+    let told = &first["extensions"][NAME];
+    assert_eq!(told["subscribed"][&room.room_id].as_object().unwrap().len(), 2);
+    let rest = room.list(&format!("dir=b&from={}", told["prev_batch"].as_str().unwrap())).ok();
+    assert_eq!(rest["subscribed"][&room.room_id][&roots[0]]["automatic"], false);
+    let pos = first["pos"].as_str().unwrap();
+    let quiet = room.house.server.run(slide(&format!("pos={pos}"))).ok();
+    assert!(quiet["extensions"].get(NAME).is_none(), "{quiet}");
+    let pos = quiet["pos"].as_str().unwrap();
+    let waiting = slide(&format!("pos={pos}&timeout=30000"));
+    let base = "/_matrix/client/unstable/io.element.msc4306/rooms";
+    let path = format!("{base}/{}/thread/{}/subscription", room.room_id, roots[1]);
+    let delete = room.house.server.request("DELETE", &room.bob, &path, &Value::Null);
+    let (woken, deleted) =
+        room.house.server.run(async move { futures_util::join!(waiting, delete) });
+    deleted.ok();
+    let woken = woken.ok();
+    let unsubscribed = &woken["extensions"][NAME]["unsubscribed"][&room.room_id][&roots[1]];
+    assert!(unsubscribed["bump_stamp"].is_number(), "{woken}");
+    let to = woken["pos"].as_str().unwrap();
+    let to: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
+    assert_eq!(room.list(&format!("dir=b&to={to}")).ok(), json!({}));
+}

@@ -19,7 +19,7 @@ const VERSIONS: &[&str] = &[
 ];
 
 /// What works before it is in a version above. Nothing is announced that has no test.
-const UNSTABLE_FEATURES: &[&str] = &["org.matrix.simplified_msc3575"];
+const UNSTABLE_FEATURES: &[&str] = &["org.matrix.msc4306", "org.matrix.simplified_msc3575"];
 
 pub fn routes() -> Vec<Route> {
     vec![

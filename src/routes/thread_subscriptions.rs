@@ -3,8 +3,8 @@
 use http::Method;
 use myelin_protocol::relations::{Relation, THREAD};
 use myelin_protocol::thread_subscriptions::{
-    Place, Subscribe, Subscription, SubscriptionChanges, SubscriptionsToken, list_changes,
-    subscribe,
+    LIST_DEFAULT, LIST_MAX, Place, Subscribe, Subscription, SubscriptionChanges,
+    SubscriptionsToken, list_changes, subscribe,
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,6 @@ const PATH: &[&str] = &[
     "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{thread_root}/subscription",
 ];
 const LIST: &[&str] = &["/_matrix/client/unstable/io.element.msc4308/thread_subscriptions"];
-
-/// As Synapse has it.
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 512;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -157,8 +153,8 @@ async fn list_subscriptions(access: Access, incoming: Incoming) -> Result<Answer
         None => return Err(ApiError::missing_param("Missing dir")),
     }
     let limit = match incoming.query("limit").map(|text| text.parse::<u32>()) {
-        None => LIMIT_DEFAULT,
-        Some(Ok(limit)) if limit > 0 => limit.min(LIMIT_MAX),
+        None => LIST_DEFAULT,
+        Some(Ok(limit)) if limit > 0 => limit.min(LIST_MAX),
         Some(_) => return Err(ApiError::invalid_param("limit must be greater than 0")),
     };
     let invalid = |name: &str| ApiError::invalid_param(format!("`{name}` is not a valid token"));

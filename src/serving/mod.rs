@@ -19,8 +19,8 @@ pub mod device_keys;
 mod group_states;
 pub mod legacy;
 mod room_access;
-pub mod sliding;
 pub mod search;
+pub mod sliding;
 mod stored_event;
 pub mod sync;
 

@@ -11,6 +11,10 @@ use serde::Serialize;
 
 use crate::sync_token::{InvalidToken, StreamToken};
 
+/// How many changes are listed when nobody says how many, and at most: as in Synapse.
+pub const LIST_DEFAULT: u32 = 100;
+pub const LIST_MAX: u32 = 512;
+
 /// Where an event, or the end of a room, stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

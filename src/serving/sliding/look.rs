@@ -55,9 +55,11 @@ impl Look<'_> {
     /// The statements of a look, with those of the extensions; [`Look::read`] takes their results.
     pub fn statements(&self, extensions: &[Box<dyn Extension>]) -> Vec<Statement> {
         let streams = self.since.map(|since| &since.streams);
+        let own = extensions.iter().flat_map(|extension| extension.streams());
+        let shown: Vec<_> = SHOWN_STREAMS.iter().chain(own).copied().collect();
         let mut batch = vec![
             match streams {
-                Some(_) => stream_positions::select_some(&SHOWN_STREAMS),
+                Some(_) => stream_positions::select_some(&shown),
                 None => stream_positions::select_all(),
             },
             events::ignored_users(self.user_id.as_str()),

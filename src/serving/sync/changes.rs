@@ -193,6 +193,7 @@ pub fn bounded(since: &StreamToken, upto: &StreamToken) -> Option<StreamToken> {
         push_rules_key: since.push_rules_key.min(upto.push_rules_key),
         to_device_key: since.to_device_key.min(upto.to_device_key),
         device_list_key: since.device_list_key.stream.min(upto.device_list_key.stream).into(),
+        thread_subscriptions_key: since.thread_subscriptions_key.min(upto.thread_subscriptions_key),
         ..since.clone()
     };
     let is_ahead = stream < since.room_key.stream()
@@ -202,7 +203,8 @@ pub fn bounded(since: &StreamToken, upto: &StreamToken) -> Option<StreamToken> {
         || token.account_data_key < since.account_data_key
         || token.push_rules_key < since.push_rules_key
         || token.to_device_key < since.to_device_key
-        || token.device_list_key.stream < since.device_list_key.stream;
+        || token.device_list_key.stream < since.device_list_key.stream
+        || token.thread_subscriptions_key < since.thread_subscriptions_key;
     if !is_ahead {
         return None;
     }

@@ -7,22 +7,25 @@
 //! 3. [`Extension::answer`]: its part of the answer.
 //!
 //! Whatever it tells of has to wake the client: its stream is announced, and its position is one
-//! of `serving::sync::changes::SHOWN_STREAMS`.
+//! of `serving::sync::changes::SHOWN_STREAMS` or of its own [`Extension::streams`].
 
 mod account_data;
 mod receipts;
+mod thread_subscriptions;
 mod typing;
 
 use std::collections::{BTreeSet, HashSet};
 
 use myelin_protocol::sliding_sync::{Connection, View};
 use myelin_protocol::sync_token::StreamToken;
+use myelin_protocol::thread_subscriptions::{LIST_DEFAULT, LIST_MAX};
 use ruma::api::client::sync::sync_events::v5::request::{ExtensionRoomConfig, Extensions};
 use ruma::{DeviceId, OwnedEventId, OwnedRoomId, UserId};
 use serde_json::value::RawValue;
 
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages::Excerpts;
+use crate::storage::stream_positions::StreamName;
 
 /// Who asks, and from where on.
 #[derive(Clone, Copy)]
@@ -59,6 +62,11 @@ pub struct Part {
 
 /// An extension, for one request.
 pub trait Extension {
+    /// The streams that only this extension tells of.
+    fn streams(&self) -> &'static [StreamName] {
+        &[]
+    }
+
     /// Reads what is new; run again with each look.
     fn look(&self, ask: &Ask<'_>) -> Vec<Statement>;
 
@@ -124,6 +132,12 @@ pub fn enabled(request: &Extensions) -> Vec<Box<dyn Extension>> {
         let asked = &request.typing;
         let scope = Scope::new(asked.lists.as_deref(), asked.rooms.as_deref());
         enabled.push(Box::new(typing::Typing::new(scope)));
+    }
+    if request.thread_subscriptions.enabled == Some(true) {
+        let limit = request.thread_subscriptions.limit.map(u64::from);
+        let limit = limit.map_or(LIST_DEFAULT, |limit| u32::try_from(limit).unwrap_or(LIST_MAX));
+        let limit = limit.clamp(1, LIST_MAX);
+        enabled.push(Box::new(thread_subscriptions::ThreadSubscriptions::new(limit)));
     }
     enabled
 }
