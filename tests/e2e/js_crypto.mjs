@@ -81,22 +81,27 @@ export async function isVerified(client, device) {
 
 /** A new device asks the same user's other one; people compare emoji on both. */
 export async function verifyBySas(newer, older) {
-  const asked = new Promise((resolve) =>
-    older.once(CryptoEvent.VerificationRequestReceived, resolve),
-  );
+  const answered = answersVerification(older);
   const request = await newer.getCrypto().requestOwnUserVerification();
-  const answered = await asked;
-  await answered.accept();
   await reaches(request, VerificationPhase.Ready);
-  const asking = await request.startVerification("m.sas.v1");
-  const shownNewer = showsSas(asking);
-  await reaches(answered, VerificationPhase.Started);
-  const shownOlder = showsSas(answered.verifier);
-  const [mine, theirs] = await Promise.all([shownNewer.shown, shownOlder.shown]);
-  assert.equal(mine.sas.emoji.length, 7);
-  assert.deepEqual(mine.sas.emoji, theirs.sas.emoji);
-  await Promise.all([mine.confirm(), theirs.confirm()]);
-  await Promise.all([shownNewer.done, shownOlder.done]);
+  const mine = showsSas(await request.startVerification("m.sas.v1"));
+  const theirs = await answered;
+  const shown = await mine.shown;
+  assert.equal(shown.sas.emoji.length, 7);
+  assert.deepEqual(shown.sas.emoji, theirs.shown.sas.emoji);
+  await Promise.all([shown.confirm(), theirs.shown.confirm()]);
+  await Promise.all([mine.done, theirs.done]);
+}
+
+/** Accepts the next request of another device: `shown` has the emoji, `done` ends with it. */
+export async function answersVerification(client) {
+  const request = await new Promise((resolve) =>
+    client.once(CryptoEvent.VerificationRequestReceived, resolve),
+  );
+  await request.accept();
+  await reaches(request, VerificationPhase.Started);
+  const { shown, done } = showsSas(request.verifier);
+  return { shown: await shown, done };
 }
 
 function showsSas(verifier) {

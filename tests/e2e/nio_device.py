@@ -88,22 +88,22 @@ async def run(client, command, room, text=None, user=None):
         assert client.rooms[room].encrypted, room
         content = {"msgtype": "m.text", "body": text}
         kind, trusting = "m.room.message", {"ignore_unverified_devices": True}
-        good(await client.room_send(room, kind, content, **trusting))
+        return {"event_id": good(await client.room_send(room, kind, content, **trusting)).event_id}
     elif command == "read":
         await client.wait(text, lambda: (room, text) in client.texts)
         assert client.texts[room, text], f"{text} was not encrypted"
     else:
         raise AssertionError(command)
+    return {}
 
 
 async def answer(session, id, command, **fields):
     try:
-        result = {}
         if command == "login":
             session["client"], result = await log_in(**fields)
             session["following"] = asyncio.create_task(follow(session["client"]))
         else:
-            await run(session["client"], command, **fields)
+            result = await run(session["client"], command, **fields)
         report(id=id, result=result)
     except Exception as error:
         report(id=id, error=repr(error))

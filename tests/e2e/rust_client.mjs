@@ -12,7 +12,7 @@ export async function followWith(t, witness, name, how, password) {
   t.after(() => fs.rmSync(folder, { recursive: true }));
   const login = { url: witness.url, user: name, password, folder, sliding };
   const { user_id, device_id } = await client.call("login", login);
-  Object.assign(client, { userId: user_id, deviceId: device_id });
+  Object.assign(client, { how, userId: user_id, deviceId: device_id });
   await client.call("follow", { how });
   return client;
 }

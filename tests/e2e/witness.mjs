@@ -37,7 +37,6 @@ export async function startWitness(t, server) {
 const expectedAnswers = [
   /^404 GET .*\/account_data\/m\.(secret_storage\.default_key|key_backup|org)/,
   /^404 GET .*\/account_data\/m\.org\.matrix\.custom\.backup_disabled/,
-  /^404 \w+ .*\/keys\//,
 ];
 
 /** What the library complains of although the server has done nothing wrong. */
@@ -48,6 +47,8 @@ const expectedComplaints = [
   /error sending request|Reqwest\(/,
   // A room that was joined, and of which no sync has told yet.
   /Unable to get the room version rules/,
+  // A new session publishes its keys and asks for them at the same time.
+  /Our own device might have been deleted/,
   /Trying to backup room keys but no backup key was found/,
 ];
 

@@ -107,7 +107,7 @@ impl Session {
         let mut updates = self.client()?.subscribe_to_all_room_updates();
         let room = self.client()?.await_room_remote_echo(room_id).await;
         loop {
-            let member = room.get_member_no_sync(user).await?;
+            let member = room.get_member(user).await?;
             if member.is_some_and(|member| *member.membership() == MembershipState::Join) {
                 return Ok(json!({}));
             }

@@ -50,7 +50,10 @@ impl Session {
         user: &UserId,
         device: &DeviceId,
     ) -> Result<Value, Failure> {
-        let found = self.client()?.encryption().get_device(user, device).await?;
+        let encryption = self.client()?.encryption();
+        // A new session has not asked for anyone's devices yet.
+        encryption.request_user_identity(user).await?;
+        let found = encryption.get_device(user, device).await?;
         let device = found.ok_or_else(|| Failure::new(format!("{device} is not known")))?;
         let request = device.request_verification().await?;
         wait_for_request(&request, |state| {
