@@ -1543,6 +1543,13 @@ CREATE TABLE IF NOT EXISTS myelin_device_key_counts (
     PRIMARY KEY (user_id, device_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS myelin_room_key_counts (
+    user_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    key_count INTEGER NOT NULL,
+    PRIMARY KEY (user_id, version)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS myelin_to_device_txns (
     user_id TEXT NOT NULL,
     device_id TEXT NOT NULL,

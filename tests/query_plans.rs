@@ -1,9 +1,19 @@
 //! No query that a client can repeat walks through a table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::borrow::Cow;
+
 use myelin::storage::access_tokens;
 use myelin::storage::database::Statement;
+use myelin::storage::dehydrated_devices;
+use myelin::storage::device_inbox;
+use myelin::storage::device_lists;
 use myelin::storage::devices;
+use myelin::storage::e2e_cross_signing;
+use myelin::storage::e2e_device_keys::{self, AskedUser};
+use myelin::storage::e2e_one_time_keys::{self, Claim};
+use myelin::storage::e2e_room_keys;
+use myelin::storage::e2e_room_keys_versions;
 use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
 use myelin::storage::login_tokens;
@@ -26,8 +36,12 @@ use myelin::storage::ui_auth_sessions;
 use myelin::storage::user_directory::{self, Entry, Lookup, RoomUser};
 use myelin::storage::user_external_ids;
 use myelin::storage::users;
+use myelin_protocol::device_keys::NamedKey;
 use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::sync::MeetingPlace;
+use myelin_protocol::sync::device_lists::Encounter;
 use myelin_protocol::sync_token::RoomStreamToken;
+use myelin_protocol::to_device::Message;
 use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
 use ruma::{
     OwnedRoomId, owned_device_id, owned_event_id, owned_room_alias_id, owned_room_id, owned_user_id,
@@ -330,6 +344,67 @@ fn accounts_are_read_and_written_by_index() {
         if !["FROM pushers", "VALUES"].iter().any(|part| statement.sql.contains(part)) {
             assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
         }
+    }
+}
+
+fn of_keys() -> Vec<Statement> {
+    let (user_id, device_id) = (owned_user_id!("@a:b"), owned_device_id!("D"));
+    let key = NamedKey { algorithm: "a".into(), key_id: "k".into(), json: "{}".into() };
+    let keys = std::slice::from_ref(&key);
+    let claim =
+        Claim { user_id: user_id.clone(), device_id: "D".to_owned(), algorithm: "a".to_owned() };
+    let asked = AskedUser { user_id: &user_id, device_ids: Cow::Owned(vec!["D".to_owned()]) };
+    let mut statements = vec![
+        e2e_device_keys::select_of_token("t"),
+        e2e_device_keys::fence(&user_id, &device_id),
+        e2e_device_keys::select(&[asked]),
+        e2e_one_time_keys::select_stored("t", keys),
+        e2e_one_time_keys::select_counts(&user_id, &device_id),
+        e2e_cross_signing::select_keys("t", &[&user_id]),
+        e2e_cross_signing::select_signatures("t", &[&user_id]),
+        dehydrated_devices::select_of_token("t"),
+        e2e_room_keys_versions::select("t", None),
+        e2e_room_keys_versions::insert(&user_id, "a", "{}"),
+        e2e_room_keys_versions::fence(&user_id, 1),
+        device_inbox::select_transaction("t", "x"),
+        device_inbox::select(&user_id, &device_id, 1, 100),
+        device_inbox::delete_upto(&user_id, &device_id, 1),
+    ];
+    statements.extend(e2e_one_time_keys::insert(&user_id, &device_id, &[&key], 1));
+    statements.extend(e2e_one_time_keys::claim(&[claim]));
+    statements.extend(e2e_room_keys_versions::delete(&user_id, 1));
+    for (room_id, session_id) in [("", ""), ("!a:b", ""), ("!a:b", "S")] {
+        let selection = e2e_room_keys::Selection { version: 1, room_id, session_id };
+        statements.push(e2e_room_keys::select(&user_id, selection, ("", "")));
+        statements.extend(e2e_room_keys::delete(&user_id, selection));
+    }
+    for device_id in [None, Some("D".to_owned())] {
+        let (user_id, json) = ("@a:b".to_owned(), "{}".to_owned());
+        statements.extend(device_inbox::insert(&[Message { user_id, device_id, json }]));
+    }
+    statements
+}
+
+#[test]
+fn keys_and_messages_of_devices_are_found_by_index() {
+    let connection = database();
+    for statement in of_keys() {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+    let user_id = owned_user_id!("@a:b");
+    let place = MeetingPlace {
+        room_id: owned_room_id!("!a:b"),
+        after: 1,
+        upto: 2,
+        encounter: Encounter::Known,
+    };
+    for statement in
+        [device_lists::changed_since(&user_id, 1, 2), device_lists::meetings(&user_id, &[place])]
+    {
+        let mut steps = walks(&connection, &statement);
+        // Along the stream, from the last position that the client has seen.
+        steps.retain(|step| !step.contains("SCAN u VIRTUAL"));
+        assert_eq!(steps, [""; 0], "{}", statement.sql);
     }
 }
 

@@ -8,8 +8,8 @@ use myelin::storage::presence::StatusMessage;
 use myelin::storage::receipts::{Receipt, ReceiptRow};
 use myelin::storage::stream_positions::{self, NOW, PositionRow};
 use myelin::storage::{
-    account_data, event_push_actions, local_memberships, presence, profiles, push_rules,
-    read_markers, receipts, room_key_versions, room_tags, typing, user_filters, user_threepids,
+    account_data, e2e_room_keys_versions, event_push_actions, local_memberships, presence,
+    profiles, push_rules, read_markers, receipts, room_tags, typing, user_filters, user_threepids,
 };
 use myelin_protocol::presence::OFFLINE_MS;
 use ruma::presence::PresenceState;
@@ -136,7 +136,7 @@ fn what_endpoints_read_and_write_of_users_goes_by_index() {
         profiles::set_field(alice(), "m.tz", "1"),
         profiles::remove_field(alice(), "m.tz"),
         push_rules::select_changed(alice(), 1, NOW),
-        room_key_versions::select("token", None),
+        e2e_room_keys_versions::select("token", None),
         room_tags::select(alice(), room()),
         user_filters::select(alice(), 0),
         user_threepids::select("token"),

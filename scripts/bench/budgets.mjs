@@ -6,11 +6,14 @@ import { quantile, round } from "./report.mjs";
 /** What the users of the counts below have; the tests take less of everything. */
 export const fullSizes = {
   rooms: [10, 300], initialRooms: 50, sends: 20, waitsMs: [300, 1500], members: [2, 20],
+  keyUsers: 20,
 };
 
 const sendersAtOnce = 16;
 const groupRounds = 5;
 const roundTripsOfASend = 2;
+const roundTripsOfKeysMax = 2;
+const oneTimeKeys = 50;
 const rowsOfASendMax = 22;
 const rowsSavedInAGroupMin = 5;
 const rowsOfAnEmptySyncMax = 20;
@@ -49,6 +52,7 @@ export async function countAll(client, sizes = fullSizes) {
   await countSends(client, user, sizes.sends, findings);
   await countSyncs(client, sizes, findings);
   for (const members of sizes.members) await countNotifications(client, members, findings);
+  await countKeys(client, sizes.keyUsers, findings);
   return findings;
 }
 
@@ -116,6 +120,24 @@ export async function countGroups(client, commitsMax) {
   findings.atLeast("each further event of a group: rows saved", rowsSavedInAGroupMin,
     round(saved));
   return findings;
+}
+
+/** Keys of devices are published, asked for and handed out; messages are sent to devices. */
+async function countKeys(client, userCount, findings) {
+  const registering = Array.from({ length: userCount }, (_, i) => client.register(`keys${i}`));
+  const users = (await Promise.all(registering)).map(({ user }) => user);
+  const uploads = [];
+  for (const user of users) uploads.push(await client.uploadKeys(user, oneTimeKeys));
+  const trips = Math.max(...uploads.map(({ cost }) => cost.d1));
+  findings.atMost(`keys/upload of ${oneTimeKeys} keys: round trips`, roundTripsOfKeysMax, trips);
+  for (const [name, answer] of [
+    ["keys/query", await client.queryKeys(users[0], users)],
+    ["keys/claim", await client.claimKeys(users[0], users)],
+    ["sendToDevice", await client.sendToDevices(users[0], users, { ciphertext: "x" })],
+  ]) {
+    const budget = `${name}, ${userCount} users: round trips`;
+    findings.atMost(budget, roundTripsOfKeysMax, answer.cost.d1);
+  }
 }
 
 async function countSyncs(client, { rooms, initialRooms, waitsMs }, findings) {

@@ -57,8 +57,8 @@ export class Client {
   }
 
   #withUser(answer) {
-    const { user_id: id, access_token: token } = answer.body;
-    return { ...answer, user: { id, token } };
+    const { user_id: id, access_token: token, device_id: device } = answer.body;
+    return { ...answer, user: { id, token, device } };
   }
 
   versions() {
@@ -108,6 +108,36 @@ export class Client {
     const query = { timeout: timeoutMs, ...(since && { since }) };
     const answer = await this.request("GET", `${v3}/sync`, { user, query });
     return { ...answer, since: answer.body.next_batch };
+  }
+
+  /** Publishes identity keys and so many one-time keys, which no two uploads share. */
+  uploadKeys(user, count) {
+    const signatures = { [user.id]: { [`ed25519:${user.device}`]: "s".repeat(86) } };
+    const keys = Object.fromEntries(["curve25519", "ed25519"].map((algorithm) =>
+      [`${algorithm}:${user.device}`, "k".repeat(43)]));
+    const algorithms = ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"];
+    const deviceKeys = { user_id: user.id, device_id: user.device, algorithms, keys, signatures };
+    const oneTimeKeys = Object.fromEntries(Array.from({ length: count }, () =>
+      [`signed_curve25519:${(this.#transactions += 1)}`, { key: "k".repeat(43), signatures }]));
+    const body = { device_keys: deviceKeys, one_time_keys: oneTimeKeys };
+    return this.request("POST", `${v3}/keys/upload`, { user, body });
+  }
+
+  queryKeys(user, of) {
+    const body = { device_keys: Object.fromEntries(of.map(({ id }) => [id, []])) };
+    return this.request("POST", `${v3}/keys/query`, { user, body });
+  }
+
+  claimKeys(user, of) {
+    const wanted = of.map(({ id, device }) => [id, { [device]: "signed_curve25519" }]);
+    const body = { one_time_keys: Object.fromEntries(wanted) };
+    return this.request("POST", `${v3}/keys/claim`, { user, body });
+  }
+
+  sendToDevices(user, to, content) {
+    const messages = Object.fromEntries(to.map(({ id, device }) => [id, { [device]: content }]));
+    const path = `${v3}/sendToDevice/m.room.encrypted/${this.#run}-${(this.#transactions += 1)}`;
+    return this.request("PUT", path, { user, body: { messages } });
   }
 
   #inRoom(room, path) {

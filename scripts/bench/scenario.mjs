@@ -4,10 +4,13 @@ import { timelineOf } from "./client.mjs";
 import { Complaint } from "../run.mjs";
 
 const sizes = {
-  full: { accounts: 5, members: 30, sends: 100, reads: 20, rooms: 50, syncs: 5, wakes: 25 },
-  quick: { accounts: 2, members: 4, sends: 10, reads: 4, rooms: 5, syncs: 2, wakes: 5 },
+  full: { accounts: 5, members: 30, sends: 100, reads: 20, rooms: 50, syncs: 5, wakes: 25,
+    keys: 15 },
+  quick: { accounts: 2, members: 4, sends: 10, reads: 4, rooms: 5, syncs: 2, wakes: 5, keys: 2 },
 };
 const messagesPerPage = 100;
+const keyUsersMax = 20;
+const oneTimeKeys = 50;
 // Long enough for the other request to wait already when the message is sent.
 const untilWaitingMs = 100;
 const longPollMs = 30_000;
@@ -21,6 +24,7 @@ export async function runScenario(client, size) {
   await steps.reading();
   await steps.syncing();
   await steps.waking();
+  await steps.keys();
   return steps.samples.rows();
 }
 
@@ -123,6 +127,22 @@ class Scenario {
       await samples.time("wake", answer);
       this.#mustHave(answer, eventId);
       since = answer.since;
+    }
+  }
+
+  /** Of up to twenty users: each publishes keys, one asks for all and takes one of each. */
+  async keys() {
+    const { client, samples, size } = this;
+    const users = this.users.slice(0, keyUsersMax);
+    for (const user of users) {
+      await samples.time(`keys/upload, ${oneTimeKeys} keys`, client.uploadKeys(user, oneTimeKeys));
+    }
+    for (let i = 0; i < size.keys; i += 1) {
+      const name = (what) => `${what}, ${users.length} users`;
+      await samples.time(name("keys/query"), client.queryKeys(this.alice, users));
+      await samples.time(name("keys/claim"), client.claimKeys(this.alice, users));
+      const content = { ciphertext: "x" };
+      await samples.time(name("sendToDevice"), client.sendToDevices(this.alice, users, content));
     }
   }
 

@@ -44,7 +44,8 @@ async fn upload(access: Access, incoming: Incoming) -> Result<Answer, ApiError> 
     Err(ApiError::internal("uploads of keys keep getting in each other's way"))
 }
 
-fn refused(error: RefusedKeys) -> ApiError {
+/// What a refusal is to the client.
+pub(super) fn refused(error: RefusedKeys) -> ApiError {
     match error {
         RefusedKeys::BadJson(message) => ApiError::bad_json(message),
         RefusedKeys::TooLarge(message) => ApiError::new(ErrorCode::TooLarge, message),

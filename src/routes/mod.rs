@@ -5,6 +5,7 @@ mod account_data;
 mod administration;
 mod auth_fallback;
 mod cross_signing;
+mod dehydrated_devices;
 mod devices;
 mod directory;
 mod dispatch;
@@ -76,6 +77,7 @@ pub fn table() -> Vec<Route> {
         single_sign_on::routes(),
         account::routes(),
         devices::routes(),
+        dehydrated_devices::routes(),
         administration::routes(),
         auth_fallback::routes(),
         room_create::routes(),

@@ -35,6 +35,7 @@ pub fn deactivate(user_id: &UserId) -> Vec<Statement> {
             "DELETE FROM push_rules_stream WHERE user_id = ?1",
             "DELETE FROM thread_subscriptions WHERE user_id = ?1",
             "DELETE FROM e2e_room_keys WHERE user_id = ?1",
+            "DELETE FROM myelin_room_key_counts WHERE user_id = ?1",
             "DELETE FROM e2e_room_keys_versions WHERE user_id = ?1",
         ],
         user_id,

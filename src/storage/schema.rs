@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 5;
+pub const REVISION: i64 = 6;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -66,6 +66,16 @@ pub const DELTAS: &[Delta] = &[
              ON event_push_actions (user_id, room_id, stream_ordering)",
             "DROP INDEX IF EXISTS event_push_actions_rm_tokens",
         ])],
+    },
+    Delta {
+        revision: 6,
+        name: "room_key_counts",
+        steps: &[Step::Once(&["CREATE TABLE IF NOT EXISTS myelin_room_key_counts (
+             user_id TEXT NOT NULL,
+             version INTEGER NOT NULL,
+             key_count INTEGER NOT NULL,
+             PRIMARY KEY (user_id, version)
+         ) WITHOUT ROWID"])],
     },
 ];
 

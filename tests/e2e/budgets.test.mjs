@@ -8,6 +8,7 @@ import { startServer } from "./harness.mjs";
 
 const sizes = {
   rooms: [10, 50], initialRooms: 50, sends: 5, waitsMs: [100, 400], members: [2, 20],
+  keyUsers: 5,
 };
 // All sixteen reach the room during the first commit, when each call takes as long as this.
 const latencyMs = "20";

@@ -21,6 +21,7 @@
 //! | `room_upgrade` | the events that make the room that replaces another |
 //! | `filter` | which events and fields a client wants |
 //! | `media` | files and previews: how they are handed out, thumbnails, addresses, pages |
+//! | `key_backup` | backups of message keys |
 //! | `login_identifier` | whom a login names |
 //! | `password` | passwords in the form that is hashed |
 //! | `presence` | how long somebody is online |
@@ -50,6 +51,7 @@ pub mod device_keys;
 pub mod event_builder;
 pub mod filter;
 mod initial_power_levels;
+pub mod key_backup;
 pub mod login_identifier;
 pub mod media;
 pub mod membership_change;
