@@ -141,8 +141,7 @@ async fn write(
     });
     if let Some(keys) = changed {
         batch.push(e2e_device_keys::upsert(user_id, device_id, &keys.json, now_ms));
-        let this = "SELECT ?2 AS device_id";
-        batch.extend(device_lists::record(user_id, this, |s| s.bind(device_id.as_str()), now_ms));
+        batch.extend(device_lists::record_ids(user_id, &[device_id.as_str()], now_ms));
         batch.push(device_changes::observers(user_id));
     }
     let results = context.batch(batch).await?;

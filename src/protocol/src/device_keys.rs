@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn keys_are_kept_in_canonical_form() {
         let device_keys = json!({
-            "user_id": "@a:b", "device_id": "D", "algorithms": ["m.olm"], "keys": { "ed25519:D": "k" },
-            "signatures": {}, "dehydrated": true,
+            "user_id": "@a:b", "device_id": "D", "algorithms": ["m.olm"],
+            "keys": { "ed25519:D": "k" }, "signatures": {}, "dehydrated": true,
         });
         let uploaded = read(json!({
             "device_keys": device_keys,
