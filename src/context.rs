@@ -204,10 +204,18 @@ impl Context {
         &self,
         statements: Vec<Statement>,
     ) -> Result<Vec<QueryResult>, DatabaseError> {
+        let asks: Vec<bool> = statements.iter().map(Statement::asks).collect();
+        let statements: Vec<Statement> = statements.into_iter().filter(Statement::asks).collect();
+        if statements.is_empty() {
+            return Ok(vec![QueryResult::default(); asks.len()]);
+        }
         let started_ms = self.now_ms();
         let outcome = self.platform.batch(statements).await;
         self.count_batch(started_ms, &outcome);
-        outcome
+        let mut results = outcome?.into_iter();
+        let result =
+            |asks| if asks { results.next().unwrap_or_default() } else { QueryResult::default() };
+        Ok(asks.into_iter().map(result).collect())
     }
 
     /// Runs a batch on the database of the search index.

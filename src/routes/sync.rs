@@ -2,10 +2,13 @@
 //!
 //! A request that finds nothing waits, as `long_poll` says.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use http::Method;
 use myelin_protocol::sync::Wanted;
 use myelin_protocol::sync_token::StreamToken;
+use ruma::OwnedRoomId;
 use ruma::api::client::filter::FilterDefinition;
 use ruma::api::client::sync::sync_events::v3;
 use ruma::presence::PresenceState;
@@ -13,11 +16,13 @@ use ruma::presence::PresenceState;
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
 use crate::accounts::presence::note_sync;
+use crate::durable::News;
 use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sync::Sync;
 use crate::serving::sync::answer::{StateAfter, SyncAnswer};
 use crate::serving::sync::changes::{self, Changes, Look};
+use crate::serving::sync::messages::MessagesLook;
 use crate::storage::database::{Results, Statement};
 use crate::storage::presence;
 use crate::storage::typing;
@@ -101,6 +106,8 @@ struct Waiting {
     since: Option<StreamToken>,
     full_state: bool,
     timeout_ms: u64,
+    /// What ended the wait.
+    news: News,
 }
 
 impl Waiting {
@@ -152,6 +159,7 @@ impl Waiting {
             since: request.since,
             full_state: request.full_state,
             timeout_ms: request.timeout_ms,
+            news: News::Anything,
         };
         Ok((waiting, changes))
     }
@@ -195,24 +203,60 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    /// Any look but the first.
+    fn next_look(&self) -> Look<'_> {
+        let context = &self.caller.context;
+        Look {
+            user_id: &self.reader.user_id,
+            since: self.since.as_ref(),
+            all_rooms: false,
+            presence: context.config.presence,
+            now_ms: context.now_ms(),
+            device_id: self.reader.device_id.as_deref(),
+        }
+    }
+
+    /// Looks at messages in these rooms. Streams of other things are left for later looks.
+    async fn look_at_messages(
+        &mut self,
+        since: &StreamToken,
+        rooms: BTreeSet<OwnedRoomId>,
+        due_ms: Option<u64>,
+    ) -> Result<Found<SyncAnswer>, ApiError> {
+        let context = self.caller.context.clone();
+        let look = self.next_look();
+        let look = MessagesLook::new(look, since, &self.wanted, rooms.into_iter());
+        let mut results = Results::new(context.batch(look.statements()).await?);
+        let changes = look.read(self.reader.ignored.clone(), &mut results)?;
+        let (_, answer) = self.check(changes).await?;
+        let is_news = !answer.is_empty();
+        Ok(Found { answer, is_news, due_ms })
+    }
+}
+
 #[async_trait(?Send)]
 impl Looks for Waiting {
     type Answer = SyncAnswer;
+
+    fn hear(&mut self, news: News) {
+        self.news = news;
+    }
 
     /// Who stops typing by themselves by now is told of here.
     async fn look(&mut self, due_ms: Option<u64>) -> Result<Found<SyncAnswer>, ApiError> {
         let context = self.caller.context.clone();
         let now_ms = context.now_ms();
-        let look = Look {
-            user_id: &self.reader.user_id,
-            since: self.since.as_ref(),
-            all_rooms: false,
-            presence: context.config.presence,
-            now_ms,
-            device_id: self.reader.device_id.as_deref(),
-        };
+        let is_due = due_ms.is_some_and(|ts| ts <= now_ms);
+        if let News::Messages(rooms) = std::mem::replace(&mut self.news, News::Anything)
+            && !is_due
+            && let Some(since) = self.since.clone()
+        {
+            return self.look_at_messages(&since, rooms, due_ms).await;
+        }
+        let look = self.next_look();
         let mut batch = Vec::new();
-        if due_ms.is_some_and(|ts| ts <= now_ms) {
+        if is_due {
             batch.extend(typing::expire(now_ms));
         }
         let expiring = batch.len();

@@ -10,12 +10,12 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use crate::storage::events::VisibilityRow;
 
 /// State groups, each with what it sets itself and its parent.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct GroupStates {
     groups: HashMap<i64, Group>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Group {
     parent: Option<i64>,
     visibility: Option<Pdu>,

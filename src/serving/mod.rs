@@ -87,6 +87,7 @@ fn parse(rows: Vec<EventRow>) -> Vec<StoredEvent> {
 }
 
 /// Events, not yet judged, in the order of the stream.
+#[derive(Debug)]
 pub struct Timeline {
     pub events: Vec<StoredEvent>,
     groups: GroupStates,

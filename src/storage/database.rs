@@ -72,6 +72,17 @@ impl Statement {
         self
     }
 
+    /// A read of this list's things, which asks nothing where the list is empty: it keeps its place
+    /// in the batch, and has no rows.
+    pub fn unless_empty<T>(self, list: &[T]) -> Self {
+        if list.is_empty() { Self::new("") } else { self }
+    }
+
+    /// Whether there is anything to ask.
+    pub fn asks(&self) -> bool {
+        !self.sql.is_empty()
+    }
+
     /// Binds a list as one JSON parameter, for `json_each(?)`.
     pub fn bind_json(self, value: &impl serde::Serialize) -> Self {
         // Serialising our own lists and rows to memory cannot fail.

@@ -12,6 +12,7 @@ use ruma::{DeviceId, OwnedRoomId, OwnedUserId, UserId};
 
 use super::devices::DeviceNews;
 
+use super::messages::Foreseen;
 use crate::log;
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -57,6 +58,8 @@ pub struct Changes {
     pub devices: DeviceNews,
     /// When somebody in one of the user's rooms stops typing by themselves.
     pub typing_expires_ts: Option<u64>,
+    /// Contents of rooms that have been read already.
+    pub foreseen: Option<Foreseen>,
 }
 
 /// The statements of a look; [`read`] takes their results.

@@ -5,7 +5,7 @@
 
 use myelin_protocol::sync::device_lists::meeting_places;
 use myelin_protocol::sync::windows::RoomWindows;
-use myelin_protocol::sync::{DeviceLists, MeetingPlace};
+use myelin_protocol::sync::{DeviceLists, MeetingPlace, RoomWindow};
 use myelin_protocol::sync_token::StreamToken;
 use ruma::{DeviceId, OwnedUserId, UserId};
 
@@ -34,6 +34,17 @@ pub struct DeviceNews {
 /// asks for everyone's devices anyway.
 fn lists_since(since: Option<&StreamToken>) -> Option<i64> {
     since.map(|since| since.device_list_key.stream).filter(|since| *since > 0)
+}
+
+/// Where others may have been met or left in these windows, for a client that is told.
+pub fn places<'a>(
+    look: &Look<'_>,
+    windows: impl Iterator<Item = &'a RoomWindow>,
+) -> Vec<MeetingPlace> {
+    match (lists_since(look.since), look.since) {
+        (Some(_), Some(since)) => meeting_places(windows, since.room_key.stream()),
+        _ => Vec::new(),
+    }
 }
 
 impl DeviceNews {
@@ -74,8 +85,7 @@ impl DeviceNews {
         if lists_since(look.since).is_some() {
             let rows: Vec<ChangedRow> = results.rows()?;
             news.changed = rows.into_iter().map(|row| row.user_id).collect();
-            let since = look.since.map_or(0, |since| since.room_key.stream());
-            news.places = meeting_places(rooms.values(), since);
+            news.places = places(look, rooms.values());
         }
         Ok(news)
     }

@@ -1,7 +1,8 @@
 //! What one `/sync` answers: from the log to the answer.
 //!
 //! 1. [`changes`]: the first look, one batch: how far the log goes and what concerns the user.
-//! 2. [`reads`]: the second look, one batch for a chunk of rooms.
+//! 2. [`reads`]: the second look, one batch for a chunk of rooms. [`messages`] takes both looks at
+//!    once, where a wait was ended by messages in known rooms.
 //! 3. [`history`]: what came is given to `protocol::sync`, which says which events and which
 //!    state are told.
 //! 4. State events that have not come along are read, and the answer is written.
@@ -14,6 +15,7 @@ pub mod changes;
 pub mod devices;
 pub mod extras;
 pub mod history;
+pub mod messages;
 mod reads;
 pub mod turn;
 
@@ -69,19 +71,22 @@ impl Sync<'_> {
         answer.account_data = self.account_data(&mut changes).await?;
         let mut quiet = changes.quiet_rooms();
         let mut extras = RoomExtras::new(&mut changes, &self.reader.user_id);
+        let mut foreseen = changes.foreseen.take();
         let (windows, mut invitations) = split(std::mem::take(&mut changes.rooms));
         let mut windows = windows.into_iter().peekable();
         loop {
             let is_initial = self.since.is_none();
             let _turn = if is_initial { Some(Turn::take(self.context).await) } else { None };
-            let chunk = Chunk {
+            let mut chunk = Chunk {
                 windows: windows.by_ref().take(rooms_max(self.wanted, is_initial)).collect(),
                 invitations: std::mem::take(&mut invitations),
                 quiet: std::mem::take(&mut quiet),
                 is_initial,
                 shows_presence: self.context.config.presence,
                 places: std::mem::take(&mut places),
+                contents: None,
             };
+            chunk.contents = foreseen.take().and_then(|foreseen| foreseen.contents_of(&chunk));
             self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
             if windows.peek().is_none() {
                 return Ok(answer);
@@ -129,7 +134,10 @@ impl Sync<'_> {
         extras: &mut RoomExtras,
         answer: &mut SyncAnswer,
     ) -> Result<(), ApiError> {
-        let mut contents = self.read(&chunk).await?;
+        let mut contents = match chunk.contents.take() {
+            Some(contents) => contents,
+            None => self.read(&chunk).await?,
+        };
         if contents.too_many_changes {
             // Who has missed so much gets the whole state instead of what has changed.
             chunk.windows.iter_mut().for_each(|window| window.is_full = true);

@@ -60,10 +60,12 @@ pub struct Chunk {
     pub shows_presence: bool,
     /// Where others may have been met or left.
     pub places: Vec<MeetingPlace>,
+    /// What has been read of them already.
+    pub contents: Option<Contents>,
 }
 
 /// What a batch brought.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Contents {
     pub timeline: Option<Timeline>,
     pub changes: HashMap<OwnedRoomId, Vec<StateChange>>,
@@ -100,19 +102,22 @@ impl Chunk {
             let streams: Vec<StreamWindow> = self.windows.iter().map(stream_window).collect();
             batch.push(events::served(event_pages::latest(&streams, limit, filter)));
             let judged: Vec<StreamWindow> = self.windows.iter().filter_map(judged_window).collect();
-            let judged = event_pages::latest(&judged, limit, filter);
-            batch.push(events::visibility(judged, user_id.as_str()));
+            let visibility =
+                events::visibility(event_pages::latest(&judged, limit, filter), user_id.as_str());
+            batch.push(visibility.unless_empty(&judged));
             let shown = event_pages::latest(&streams, limit, filter);
             batch.push(relations::aggregations(shown, user_id.as_str()));
             let states: Vec<StateWindow> = self.windows.iter().map(state_window).collect();
             batch.push(sync::state_changes(&states, limit, filter, STATE_CHANGES_MAX));
             let (full, left) = self.full_rooms();
-            batch.push(sync::current_state_ids(&full, wanted.lazy_members));
-            batch.push(serving::state(state_groups::after_events(&left, &StateFilter::All)));
+            let current = sync::current_state_ids(&full, wanted.lazy_members);
+            batch.push(current.unless_empty(&full));
+            let states = serving::state(state_groups::after_events(&left, &StateFilter::All));
+            batch.push(states.unless_empty(&left));
             let new = self.rooms_new_to_client();
-            batch.push(receipts::in_rooms(user_id, &new, NOW));
-            batch.push(account_data::select_rooms(user_id, &new));
-            batch.push(room_tags::select_rooms(user_id, &new));
+            batch.push(receipts::in_rooms(user_id, &new, NOW).unless_empty(&new));
+            batch.push(account_data::select_rooms(user_id, &new).unless_empty(&new));
+            batch.push(room_tags::select_rooms(user_id, &new).unless_empty(&new));
             if self.shows_presence {
                 let (rooms, windows) = (self.newly_joined_rooms(), self.known_windows());
                 batch.push(presence::of_newcomers(user_id, &rooms, &windows));
