@@ -259,8 +259,48 @@ fn read_marks_and_rules() -> Vec<Write> {
     ]
 }
 
+fn device_writes() -> Vec<Write> {
+    vec![
+        Write {
+            name: "a message to a device",
+            position: 6,
+            wakes: ALICE,
+            request: |world| {
+                let path = path(format!("sendToDevice/m.x/t{}", world.number));
+                let to = json!({ &world.alice.device_id: { "body": world.written() } });
+                let body = json!({ "messages": { &world.alice.user_id: to } });
+                ("PUT", world.bob.clone(), path, body)
+            },
+            told: |world, answer| {
+                has_content(&answer["to_device"], "m.x", "/body", &world.written())
+            },
+        },
+        Write {
+            name: "keys of a device",
+            position: 7,
+            wakes: BOTH,
+            request: |world| {
+                let World { bob, .. } = world;
+                let key = json!({ format!("ed25519:{}", bob.device_id): world.written() });
+                let keys = json!({
+                    "user_id": bob.user_id, "device_id": bob.device_id,
+                    "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
+                    "keys": key, "signatures": {},
+                });
+                let body = json!({ "device_keys": keys });
+                ("POST", bob.clone(), path("keys/upload".to_owned()), body)
+            },
+            told: |world, answer| {
+                let changed = answer["device_lists"]["changed"].as_array();
+                changed.is_some_and(|users| users.contains(&json!(world.bob.user_id)))
+            },
+        },
+    ]
+}
+
 fn writes() -> Vec<Write> {
-    rooms_writes().into_iter().chain(own_writes()).chain(read_marks_and_rules()).collect()
+    let parts = [rooms_writes(), own_writes(), read_marks_and_rules(), device_writes()];
+    parts.into_iter().flatten().collect()
 }
 
 impl World {
@@ -410,6 +450,11 @@ fn what_a_user_writes_between_two_steps_of_a_sync_is_told_of() {
 #[test]
 fn what_a_user_reads_between_two_steps_of_a_sync_is_told_of() {
     interleave_part(read_marks_and_rules);
+}
+
+#[test]
+fn what_devices_tell_between_two_steps_of_a_sync_is_told_of() {
+    interleave_part(device_writes);
 }
 
 #[test]
