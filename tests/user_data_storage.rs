@@ -127,7 +127,7 @@ fn what_endpoints_read_and_write_of_users_goes_by_index() {
         presence::select(alice()),
         presence::select_visible_to(alice(), bob()),
         presence::select_observers(alice()),
-        presence::select_device(alice(), "DEVICE"),
+        presence::select_device(alice(), None),
         presence::select_device_of("token"),
         presence::note_device(alice(), "DEVICE", &PresenceState::Online, NOW_MS, NOW_MS),
         presence::rouse(alice(), "DEVICE", NOW_MS),

@@ -96,8 +96,7 @@ impl Waiting {
         let mut extensions = extensions::enabled(&asked.request.extensions);
         let now_ms = access.context.now_ms();
         let look = look(&user_id, &device_id, &asked, now_ms);
-        let mut batch: Vec<_> =
-            access.token().ok().map(presence::select_device_of).into_iter().collect();
+        let mut batch = vec![presence::select_device(&user_id, device_id.as_deref())];
         batch.extend(look.statements(&extensions));
         let (caller, results) = access.authenticate_with(batch).await?;
         if caller.user_id != user_id || caller.device_id != device_id {

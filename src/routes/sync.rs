@@ -131,7 +131,7 @@ impl Waiting {
         };
         let mut batch: Vec<Statement> = Vec::new();
         batch.extend(filter_id.map(|id| user_filters::select(&user_id, id)));
-        batch.extend(access.token().ok().map(presence::select_device_of));
+        batch.push(presence::select_device(&user_id, device_id.as_deref()));
         batch.extend(changes::statements(&look));
         let (caller, results) = access.authenticate_with(batch).await?;
         if caller.user_id != user_id || caller.device_id != device_id {

@@ -10,7 +10,7 @@
 
 use myelin_protocol::presence::{DeviceNote, IDLE_MS, OFFLINE_MS, shown};
 use ruma::presence::PresenceState;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
@@ -183,14 +183,14 @@ impl From<DeviceRow> for DeviceNote {
     }
 }
 
-/// Reads the [`DeviceRow`] of a device that is there.
-pub fn select_device(user_id: &UserId, device_id: &str) -> Statement {
+/// Reads the [`DeviceRow`] of a device that is there. Tokens without a device count as one.
+pub fn select_device(user_id: &UserId, device_id: Option<&DeviceId>) -> Statement {
     Statement::new(
         "SELECT state, last_active_ts FROM myelin_presence_devices
          WHERE user_id = ?1 AND device_id = ?2",
     )
     .bind(user_id.as_str())
-    .bind(device_id)
+    .bind(device_id.map_or("", DeviceId::as_str))
 }
 
 /// As [`select_device`], of the device whose token this is.
