@@ -65,7 +65,9 @@ async fn send(world: &World, user: &Account, room: &str, index: u64) {
 }
 
 async fn set_state(world: &World, user: &Account, room: &str, index: u64) {
-    let (event_type, content) = match world.random.below(6) {
+    let visibility = *world.random.pick(&["shared", "shared", "invited", "joined"]);
+    let (event_type, content) = match world.random.below(7) {
+        6 => ("m.room.history_visibility", json!({ "history_visibility": visibility })),
         0 => ("m.room.name", json!({ "name": format!("{} {index}", user.user_id) })),
         key => (["a", "b", "c", "d", "e"][key as usize - 1], json!({ "v": index })),
     };
@@ -116,6 +118,6 @@ async fn set_account_data(world: &World, user: &Account, room: &str, index: u64)
     world.request("PUT", user, &path, &json!({ "order": 0.5 })).await;
 }
 
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -11,6 +11,9 @@ use crate::world::World;
 /// One event of the log, as far as it decides who sees what.
 struct Entry {
     event_id: String,
+    event_type: String,
+    sender: String,
+    is_redacted: bool,
     is_state: bool,
     /// Of a membership event.
     member: Option<(String, String)>,
@@ -71,13 +74,17 @@ pub fn check_client(world: &World, client: &Rc<Client>) {
         if old.section == "invite" || !old.was_joined || !new.was_joined {
             continue;
         }
-        assert_eq!(old.state, new.state, "{at}: the state");
-        check_timeline(world, who, room_id, &old.timeline);
+        assert_eq!(settled(client, &old.state), settled(client, &new.state), "{at}: the state");
+        check_timeline(world, client, room_id, &old.timeline);
         if old.section != "join" {
             continue;
         }
-        assert_eq!(new.state, current_state(world, room_id), "{at}: the current state");
-        check_timeline(world, who, room_id, &new.timeline);
+        let current = current_state(world, room_id);
+        assert_eq!(settled(client, &new.state), settled(client, &current), "{at}: what is now");
+        for (key, event_id) in &old.state {
+            assert_eq!(current.get(key), Some(event_id), "{at}: {key:?}");
+        }
+        check_timeline(world, client, room_id, &new.timeline);
         assert_eq!(old.receipts, new.receipts, "{at}");
         assert_eq!(old.account_data, new.account_data, "{at}");
         assert!(typing(&old.typing) == 0 && typing(&new.typing) == 0, "{at}");
@@ -88,7 +95,46 @@ pub fn check_client(world: &World, client: &Rc<Client>) {
                 fresh.page_back(&room_id, &newest).await
             })
         };
-        check_timeline(world, who, room_id, &pages.expect("they are in the room"));
+        check_timeline(world, client, room_id, &pages.expect("they are in the room"));
+        check_redactions(world, &fresh, room_id, &new.timeline);
+    }
+}
+
+/// What two clients of the same wishes must agree on: of who loads members lazily not those.
+fn settled(client: &Client, state: &State) -> State {
+    let mut state = state.clone();
+    state.retain(|key, _| !client.wishes.lazy_members || key.0 != "m.room.member");
+    state
+}
+
+/// What has been redacted is served so, wherever it is.
+fn check_redactions(world: &World, fresh: &Client, room_id: &str, seen: &[String]) {
+    for entry in log(world, room_id).iter().filter(|entry| seen.contains(&entry.event_id)) {
+        let is_redacted = fresh.redacted.borrow().contains(&entry.event_id);
+        assert_eq!(is_redacted, entry.is_redacted, "{}", entry.event_id);
+    }
+}
+
+/// Whether a client's filter wants an event: Client-Server API, "Filtering".
+fn is_wanted(client: &Client, entry: &Entry) -> bool {
+    let list = |name: &str| client.wishes.events[name].as_array();
+    let has = |name: &str, text: &str| {
+        let matches = |pattern: &Value| glob(pattern.as_str().unwrap(), text);
+        list(name).map(|list| list.iter().any(matches))
+    };
+    has("types", &entry.event_type) != Some(false)
+        && has("not_types", &entry.event_type) != Some(true)
+        && has("senders", &entry.sender) != Some(false)
+        && has("not_senders", &entry.sender) != Some(true)
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => {
+            let Some(text) = text.strip_prefix(start) else { return false };
+            (0..=text.len()).any(|at| text.is_char_boundary(at) && glob(rest, &text[at..]))
+        }
     }
 }
 
@@ -111,7 +157,11 @@ fn current_state(world: &World, room_id: &str) -> State {
 }
 
 fn log(world: &World, room_id: &str) -> Vec<Entry> {
-    let sql = "SELECT e.room_id, e.event_id, e.type, e.state_key,
+    let sql = "SELECT e.room_id, e.event_id, e.type, e.state_key, e.sender,
+                      EXISTS (SELECT 1 FROM redactions d JOIN events r ON r.event_id = d.event_id
+                              WHERE d.redacts = e.event_id AND r.room_id = e.room_id
+                                AND e.type <> 'm.room.create'
+                                AND r.rejection_reason IS NULL) AS is_redacted,
                       j.json ->> '$.content.membership' AS membership,
                       j.json ->> '$.content.history_visibility' AS visibility
                FROM events e JOIN event_json j ON j.event_id = e.event_id
@@ -119,6 +169,9 @@ fn log(world: &World, room_id: &str) -> Vec<Entry> {
     let text = |row: &Value, name: &str| row[name].as_str().map(str::to_owned);
     let entry = |row: &Value| Entry {
         event_id: text(row, "event_id").unwrap(),
+        event_type: text(row, "type").unwrap(),
+        sender: text(row, "sender").unwrap(),
+        is_redacted: row["is_redacted"] == 1,
         is_state: !row["state_key"].is_null(),
         member: (row["type"] == "m.room.member")
             .then(|| Some((text(row, "state_key")?, text(row, "membership")?)))
@@ -130,7 +183,8 @@ fn log(world: &World, room_id: &str) -> Vec<Entry> {
 
 /// Every event that `who` may see is there once, in order, and no other but what tells who is in
 /// the room and what it is like.
-fn check_timeline(world: &World, who: &str, room_id: &str, seen: &[String]) {
+fn check_timeline(world: &World, client: &Client, room_id: &str, seen: &[String]) {
+    let who = &client.account.user_id;
     let log = log(world, room_id);
     let places: BTreeMap<&str, usize> =
         log.iter().enumerate().map(|(place, entry)| (entry.event_id.as_str(), place)).collect();
@@ -139,7 +193,8 @@ fn check_timeline(world: &World, who: &str, room_id: &str, seen: &[String]) {
     let seen: BTreeSet<usize> = order.into_iter().collect();
     for (place, is_visible) in visible(&log, who).into_iter().enumerate() {
         let entry = &log[place];
-        if is_visible {
+        assert!(is_wanted(client, entry) || !seen.contains(&place), "{who} does not want {place}");
+        if is_visible && is_wanted(client, entry) {
             assert!(seen.contains(&place), "{who} in {room_id} misses {place}: {}", json!(seen));
         } else if seen.contains(&place) {
             assert!(entry.is_state, "{who} in {room_id} sees {place}: {}", entry.event_id);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use crate::actor::encode;
 use crate::support::Account;
 use crate::world::World;
 
@@ -32,33 +33,51 @@ pub struct RoomView {
 
 pub type Rooms = BTreeMap<String, RoomView>;
 
+/// What a client asks for, always.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    pub limit: u64,
+    /// Of timelines and pages, as filters have it.
+    pub events: Value,
+    pub lazy_members: bool,
+    /// State is told as it is after the timeline.
+    pub state_after: bool,
+}
+
 pub struct Client {
     world: World,
     pub account: Account,
-    limit: u64,
+    pub wishes: Wishes,
+    /// Whether this is the device that sends what its user does.
+    pub sends: bool,
     since: RefCell<Option<String>>,
     pub rooms: RefCell<Rooms>,
     pub account_data: RefCell<BTreeMap<String, Value>>,
+    /// Events that were served redacted.
+    pub redacted: RefCell<BTreeSet<String>>,
     /// Whether it is in the middle of an answer.
     pub is_busy: Cell<bool>,
 }
 
 impl Client {
-    pub fn new(world: World, account: Account, limit: u64) -> Self {
+    pub fn new(world: World, account: Account, wishes: Wishes, sends: bool) -> Self {
         Self {
             world,
             account,
-            limit,
+            wishes,
+            sends,
             since: RefCell::default(),
             rooms: RefCell::default(),
             account_data: RefCell::default(),
+            redacted: RefCell::default(),
             is_busy: Cell::default(),
         }
     }
 
     /// A client of the same account that has never synced.
     pub fn fresh(&self) -> Self {
-        Self::new(self.world.clone(), self.account.clone(), 10)
+        let wishes = Wishes { limit: 10, ..self.wishes.clone() };
+        Self::new(self.world.clone(), self.account.clone(), wishes, self.sends)
     }
 
     /// Syncs for ever.
@@ -75,13 +94,19 @@ impl Client {
 
     /// One sync; false if it brought nothing.
     pub async fn step(&self, timeout_ms: u64) -> bool {
-        let filter = json!({
-            "room": { "timeline": { "limit": self.limit }, "include_leave": true },
-        });
-        let filter = filter.to_string().replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        let Wishes { limit, events, lazy_members, state_after } = &self.wishes;
+        let mut timeline = events.clone();
+        timeline["limit"] = json!(limit);
+        let state = json!({ "lazy_load_members": lazy_members });
+        let room = json!({ "timeline": timeline, "state": state, "include_leave": true });
+        let filter = encode(&json!({ "room": room }).to_string());
         let since = self.since.borrow().as_ref().map(|since| format!("&since={since}"));
         let since = since.unwrap_or_default();
-        let path = format!("/_matrix/client/v3/sync?timeout={timeout_ms}&filter={filter}{since}");
+        let full_state = timeout_ms > 0 && self.world.random.one_in(12);
+        let path = format!(
+            "/_matrix/client/v3/sync?timeout={timeout_ms}&filter={filter}{since}\
+             &use_state_after={state_after}&full_state={full_state}"
+        );
         let body = self.world.request("GET", &self.account, &path, &Value::Null).await.ok();
         self.is_busy.set(true);
         let sections = ["join", "leave", "invite"];
@@ -103,6 +128,7 @@ impl Client {
         view.section = section.to_owned();
         view.was_joined |= section == "join";
         let timeline = &room["timeline"];
+        self.look_at(&timeline["events"]);
         let ids = ids(&timeline["events"]);
         if timeline["limited"] == true {
             let prev_batch = timeline["prev_batch"].as_str().unwrap();
@@ -127,8 +153,19 @@ impl Client {
         let told = timeline["events"].as_array().into_iter().flatten();
         let told = told.filter(|event| event["state_key"].is_string());
         view.told_state.extend(told.filter_map(|event| event["event_id"].as_str().map(Into::into)));
-        fold(&mut view.state, &room["state"]["events"]);
-        fold(&mut view.state, &timeline["events"]);
+        let all = [&room["state"], &room["state_after"], timeline];
+        let is_create = |event: &Value| event["type"] == "m.room.create";
+        if all.iter().any(|list| list["events"].as_array().is_some_and(|l| l.iter().any(is_create)))
+        {
+            // Told anew, perhaps after they were out: of others' memberships some may be missing.
+            view.state.retain(|key, _| !self.wishes.lazy_members || key.0 != "m.room.member");
+        }
+        if self.wishes.state_after {
+            fold(&mut view.state, &room["state_after"]["events"]);
+        } else {
+            fold(&mut view.state, &room["state"]["events"]);
+            fold(&mut view.state, &timeline["events"]);
+        }
         keep(&mut view.account_data, &room["account_data"]);
         if section != "join" {
             view.typing = Value::Null;
@@ -146,18 +183,39 @@ impl Client {
     pub async fn page_back(&self, room_id: &str, from: &str) -> Option<Vec<String>> {
         let (mut all, mut from) = (Vec::new(), format!("&from={from}"));
         loop {
-            let path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir=b&limit=7{from}");
+            let filter = encode(&self.wishes.events.to_string());
+            let path = format!(
+                "/_matrix/client/v3/rooms/{room_id}/messages?dir=b&limit=7&filter={filter}{from}"
+            );
             let reply = self.world.request("GET", &self.account, &path, &Value::Null).await;
             if reply.status == 403 {
                 return None;
             }
             let body = reply.ok();
+            self.look_at(&body["chunk"]);
             all.extend(ids(&body["chunk"]));
             let Some(end) = body["end"].as_str() else { break };
             from = format!("&from={end}");
         }
         all.reverse();
         Some(all)
+    }
+
+    /// What holds for every event that is served, whenever.
+    fn look_at(&self, events: &Value) {
+        for event in events.as_array().into_iter().flatten() {
+            let unsigned = &event["unsigned"];
+            assert!(unsigned["membership"].is_string() && unsigned["age"].is_i64(), "{event}");
+            if event["type"] == "m.room.message" {
+                let is_ours = self.sends && event["sender"] == self.account.user_id;
+                assert_eq!(unsigned["transaction_id"].is_string(), is_ours, "{event}");
+            }
+            if unsigned["redacted_because"].is_object() {
+                assert!(event["content"]["body"].is_null(), "{event}");
+                let id = event["event_id"].as_str().unwrap().to_owned();
+                self.redacted.borrow_mut().insert(id);
+            }
+        }
     }
 }
 

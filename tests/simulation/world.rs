@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, Wishes};
 use crate::support::platform::Random;
 use crate::support::{Account, Reply, Server, SqlitePlatform};
 
@@ -54,9 +54,29 @@ impl World {
 
     /// A client for each user, and a second one for the first.
     pub fn clients(&self) -> Vec<Rc<Client>> {
-        let accounts = self.users.iter().cloned().chain([self.server.login(USERS[0])]);
-        let limit = || *self.random.pick(&[1, 3, 10, 50]);
-        accounts.map(|account| Rc::new(Client::new(self.clone(), account, limit()))).collect()
+        let own = self.users.iter().cloned().map(|account| (account, true));
+        let accounts = own.chain([(self.server.login(USERS[0]), false)]);
+        let client = |(account, sends)| Client::new(self.clone(), account, self.wishes(), sends);
+        accounts.map(|account| Rc::new(client(account))).collect()
+    }
+
+    fn wishes(&self) -> Wishes {
+        let sender = &self.random.pick(&self.users).user_id;
+        let (events, picks) = match self.random.below(8) {
+            0 => (json!({ "types": ["m.room.message"] }), false),
+            1 => (json!({ "types": ["m.*.m*", "a"] }), false),
+            2 => (json!({ "not_types": ["m.room.*e", "b"] }), false),
+            3 => (json!({ "senders": [sender] }), true),
+            4 => (json!({ "not_senders": [sender] }), true),
+            _ => (json!({}), false),
+        };
+        Wishes {
+            limit: *self.random.pick(&[1, 3, 10, 50]),
+            events,
+            lazy_members: self.random.one_in(3),
+            // Who leaves out some senders cannot fold a timeline.
+            state_after: picks || self.random.one_in(3),
+        }
     }
 
     /// A request, until it is answered with something else than trouble of the server's.

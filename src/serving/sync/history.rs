@@ -41,7 +41,10 @@ pub fn histories(
     contents: &mut Contents,
 ) -> Vec<RoomHistory<VisibleEvent>> {
     // Whoever joins sees who is there, also those who came while they were away.
-    let known = contents.current.values().flat_map(|state| state.values().cloned()).collect();
+    let current = contents.current.values().flat_map(|state| state.values().cloned());
+    // Whoever is out learns how.
+    let gone = windows.iter().filter(|window| !window.is_joined());
+    let known = current.chain(gone.filter_map(|window| window.member_event_id.clone())).collect();
     let mut excerpts = match contents.timeline.take() {
         Some(timeline) => {
             let windows: Vec<_> = windows.iter().map(|w| (w, wanted.read_limit())).collect();

@@ -102,7 +102,7 @@ impl<E: Entry> RoomLog<E> {
     /// event that is not the state, as state resolution has turned it down, or what replaced it is
     /// none of the reader's. The client would take it for the state.
     fn misleading(&self, timeline: &[E], wanted: &Wanted) -> usize {
-        if !wanted.folds_state() || self.window.is_outsider() {
+        if !wanted.folds_state() || !self.window.is_joined() {
             return 0;
         }
         let mut settled: HashSet<(&TimelineEventType, &str)> = HashSet::new();
