@@ -56,6 +56,8 @@ async function bench(url, { quick, memory, json }) {
       measure(own, size, "endpoints", commitsMax.near, result));
     await withServer(BenchServer, { LATENCY_MS: productionLatencyMs }, (own) =>
       measure(own, size, "endpoints_with_latency", commitsMax.far, result));
+    const { measureAge } = await import("./bench/age.mjs");
+    result.findings.push(...(await measureAge(size)));
   }
   if (memory) {
     const { measureMemory } = await import("./bench/memory.mjs");

@@ -1,12 +1,12 @@
 """Fills the database of a server that is not running: messages and members, copied from one of
 each, much faster than they could be sent. The copies are not signed anew.
 
-    fill.py DATABASE EVENTS_A_ROOM LARGE_ROOM MEMBERS
+    fill.py DATABASE EVENTS_A_ROOM [LARGE_ROOM MEMBERS]
 """
 import sqlite3
 import sys
 
-database, events_per_room, large_room, members = sys.argv[1:]
+database, events_per_room, *large = sys.argv[1:]
 db = sqlite3.connect(database, isolation_level=None)
 db.execute("PRAGMA synchronous = OFF")
 db.execute("BEGIN")
@@ -40,7 +40,7 @@ def fill_messages(count):
         newest AS (SELECT x.event_id, e.depth, e.room_id, row_number() OVER () AS r
                    FROM event_forward_extremities x JOIN events e ON e.event_id = x.event_id
                    WHERE e.type = 'm.room.message')
-        INSERT INTO fill SELECT event_id, i, printf('$fill%08d%031d', r, i),
+        INSERT INTO fill SELECT event_id, i, printf('$fill%039d', {POSITION} + (r - 1) * {count} + i),
             {POSITION} + (r - 1) * {count} + i, depth + i, room_id FROM newest, n""")
     db.execute("CREATE INDEX temp.fill_template ON fill (template)")
     copy("events", "f.template = t.event_id", event_id="f.event_id", stream_ordering="f.stream",
@@ -100,6 +100,7 @@ def advance():
 
 
 fill_messages(int(events_per_room))
-fill_members(large_room, int(members))
+if large:
+    fill_members(large[0], int(large[1]))
 db.execute("COMMIT")
 db.close()

@@ -70,7 +70,7 @@ async function walk(client, server, user, rooms, large) {
   return rows;
 }
 
-function databaseFile(folder) {
+export function databaseFile(folder) {
   const files = fs.readdirSync(path.join(folder, "v3/d1"), { recursive: true });
   const found = files.filter((name) => name.endsWith(".sqlite") && !name.includes("metadata"));
   return path.join(folder, "v3/d1", found[0]);
