@@ -12,7 +12,8 @@ use crate::storage::database::Results;
 use crate::storage::event_push_summary::{self, Range};
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
-    device_inbox, login_tokens, media, typing, ui_auth_sessions, url_previews, user_ips,
+    device_inbox, login_tokens, media, sliding_sync_connections, typing, ui_auth_sessions,
+    url_previews, user_ips,
 };
 
 /// How often it runs: see the triggers of wrangler.toml.
@@ -22,6 +23,9 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How long addresses of users are kept.
 const USER_IPS_LIFETIME_MS: u64 = 28 * DAY_MS;
+
+/// How long a sliding sync connection is kept of a device that is not seen any more.
+const SLIDING_SYNC_LIFETIME_MS: u64 = 7 * DAY_MS;
 
 /// Steps of one sweep over what notifies; the next sweep goes on.
 const SUMMARY_STEPS_MAX: usize = 20;
@@ -54,6 +58,8 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));
     statements.push(user_ips::delete_older_than(now_ms.saturating_sub(USER_IPS_LIFETIME_MS)));
     statements.push(login_tokens::delete_older_than(now_ms));
+    let unused_ms = now_ms.saturating_sub(SLIDING_SYNC_LIFETIME_MS);
+    statements.push(sliding_sync_connections::forget_unused(unused_ms));
     statements.push(media::delete_unused(now_ms.saturating_sub(PENDING_LIFETIME_MS)));
     statements.push(url_previews::delete_expired(now_ms.saturating_sub(DAY_MS)));
     let day_ago_ms = now_ms.saturating_sub(DAY_MS);

@@ -26,6 +26,8 @@ use myelin::storage::room_aliases;
 use myelin::storage::room_log::{self, RedactionRow};
 use myelin::storage::room_members;
 use myelin::storage::schema;
+use myelin::storage::sliding_sync::{self, RoomsQuery, WantedState};
+use myelin::storage::sliding_sync_connections::{self, NewState, Place};
 use myelin::storage::state_groups::{self, StateFilter};
 use myelin::storage::stream_positions::{self, StreamName};
 use myelin::storage::sync::{self, StateWindow};
@@ -38,6 +40,7 @@ use myelin::storage::user_external_ids;
 use myelin::storage::users;
 use myelin_protocol::device_keys::NamedKey;
 use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::sliding_sync::Pattern;
 use myelin_protocol::sync::MeetingPlace;
 use myelin_protocol::sync::device_lists::Encounter;
 use myelin_protocol::sync_token::RoomStreamToken;
@@ -66,7 +69,22 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
     let steps: Vec<String> = steps.map(Result::unwrap).collect();
     assert!(!steps.is_empty());
     // Lists of ours, and what has been picked by index, are walked through.
-    let small = ["picked", "parent", "w", "s", "t", "a", "asked", "CONSTANT", "(subquery"];
+    let small = [
+        "picked",
+        "parent",
+        "w",
+        "s",
+        "t",
+        "a",
+        "asked",
+        "CONSTANT",
+        "look",
+        "moved",
+        "far",
+        "starts",
+        "k",
+        "(subquery",
+    ];
     let is_small = |name: &str| small.iter().any(|s| name == *s || name.starts_with("(subquery"));
     let is_walk = |step: &&String| {
         // Along the stream a room is only read from a place on.
@@ -412,4 +430,46 @@ fn keys_and_messages_of_devices_are_found_by_index() {
 fn a_query_that_walks_through_a_table_would_be_seen() {
     let statement = Statement::new("SELECT * FROM events WHERE sender = 'x'");
     assert_eq!(walks(&database(), &statement), ["SCAN events"]);
+}
+
+#[test]
+fn sliding_sync_is_read_by_index() {
+    let connection = database();
+    let user_id = owned_user_id!("@alice:example.org");
+    let room_ids = [owned_room_id!("!a:example.org")];
+    let place = Place { device_id: "D", conn_id: "", position: 1, request: "" };
+    let query = RoomsQuery {
+        user_id: &user_id,
+        place,
+        since: Some(1),
+        account_data_since: 1,
+        subscriptions: &room_ids,
+    };
+    let window = StreamWindow { room_id: room_ids[0].clone(), after: 0, upto: 9 };
+    let excerpts = event_pages::excerpts((1..9).map(|limit| (window.clone(), limit)));
+    assert_eq!(excerpts.len(), 4, "as many as a statement may have");
+    let pattern = |event_type: Option<&str>, state_key: Option<&str>| Pattern {
+        event_type: event_type.map(str::to_owned),
+        state_key: state_key.map(str::to_owned),
+    };
+    let patterns =
+        vec![pattern(Some("a"), Some("")), pattern(Some("a"), None), pattern(None, None)];
+    let wanted = [WantedState { rooms: room_ids.to_vec(), patterns }];
+    let new = NewState { device_id: "D", conn_id: "", from: 0, state: "{}", settled_request: None };
+    let mut statements = sliding_sync::user_rooms(&query).to_vec();
+    statements.extend(sliding_sync_connections::record(&user_id, &new, 1));
+    statements.push(sliding_sync_connections::select(&user_id, place));
+    statements.push(sliding_sync::room_meta(&room_ids));
+    statements.push(events::served(sliding_sync::required_state(&wanted)));
+    statements.push(events::served(sliding_sync::members_of_timelines(&excerpts)));
+    statements.push(events::served(sliding_sync::heroes(&room_ids, &user_id)));
+    statements.push(events::served(event_pages::latest_of(&excerpts)));
+    statements.push(events::visibility(event_pages::latest_of(&excerpts), user_id.as_str()));
+    statements.push(receipts::in_excerpts(&user_id, &excerpts));
+    statements.push(receipts::own_in_rooms(&user_id, &room_ids));
+    statements.push(receipts::in_rooms_since(&user_id, &[(room_ids[0].clone(), 1)]));
+    statements.push(receipts::read_rooms_since(&user_id, 1));
+    for statement in statements {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
 }

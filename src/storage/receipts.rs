@@ -121,6 +121,23 @@ pub fn in_excerpts(user_id: &UserId, excerpts: &[Excerpts]) -> Statement {
     selection.into_statement()
 }
 
+/// A room that a user has read farther.
+#[derive(Debug, Deserialize)]
+pub struct ReadRoomRow {
+    pub room_id: OwnedRoomId,
+}
+
+/// Reads the [`ReadRoomRow`]s of a user since a position.
+pub fn read_rooms_since(user_id: &UserId, from: i64) -> Statement {
+    Statement::new(
+        "SELECT DISTINCT room_id FROM receipts_linearized INDEXED BY receipts_linearized_id
+         WHERE stream_id > ?2 AND user_id = ?1 LIMIT ?3 + 0",
+    )
+    .bind(user_id.as_str())
+    .bind(from)
+    .bind(RECEIPTS_MAX)
+}
+
 /// Reads the user's own [`ReceiptRow`]s of these rooms.
 pub fn own_in_rooms(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
     Statement::new(

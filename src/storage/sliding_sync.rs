@@ -100,9 +100,9 @@ pub fn user_rooms(query: &RoomsQuery<'_>) -> [Statement; 2] {
     ));
     push_moved_rooms(&mut rooms, query.user_id, query.since.unwrap_or(0));
     rooms.push(&format!(
-        ") v CROSS JOIN sliding_sync_membership_snapshots m
-            ON m.user_id = {user_id} AND m.room_id = v.room_id
-         CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = v.room_id
+        ") moved CROSS JOIN sliding_sync_membership_snapshots m
+            ON m.user_id = {user_id} AND m.room_id = moved.room_id
+         CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = moved.room_id
          WHERE look.is_settled"
     ));
     [settled.into_statement(), rooms.into_statement()]

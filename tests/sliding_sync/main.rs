@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod connections;
+mod extensions;
 mod lists;
+mod memberships;
 mod rooms;
+mod state;
 
 use std::collections::BTreeSet;
 

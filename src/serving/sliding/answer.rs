@@ -6,6 +6,8 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::storage::event_push_counts::{Counts, RoomCounts};
+
 #[derive(Debug, Default, Serialize)]
 pub struct SlidingSyncAnswer {
     pub pos: String,
@@ -75,11 +77,10 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl RoomAnswer {
-    /// Whether a client that waits is told of it at once.
-    pub fn is_news(&self) -> bool {
-        self.initial
-            || !self.required_state.is_empty()
-            || !self.timeline.is_empty()
-            || !self.invite_state.is_empty()
+    /// A room of which only what is unread has changed.
+    pub fn of_counts(counts: Option<&RoomCounts>) -> Self {
+        let Counts { notification_count, highlight_count } =
+            counts.map(RoomCounts::total).unwrap_or_default();
+        Self { notification_count, highlight_count, ..Self::default() }
     }
 }

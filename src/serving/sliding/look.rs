@@ -17,6 +17,7 @@ use crate::serving::sync::changes::{self, SHOWN_STREAMS};
 use crate::storage::account_data::{self, AccountDataRow};
 use crate::storage::database::{Results, Statement};
 use crate::storage::events::{self, IgnoredRow};
+use crate::storage::receipts::{self, ReadRoomRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::sliding_sync::{self, RoomsQuery, SettledRow, UserRoomRow};
 use crate::storage::sliding_sync_connections::{self, ConnectionRow, Place};
@@ -47,6 +48,8 @@ pub struct Looked {
     pub rooms: BTreeMap<OwnedRoomId, UserRoom>,
     pub newly_joined: HashSet<OwnedRoomId>,
     pub direct: HashSet<OwnedRoomId>,
+    /// Rooms that the user has read farther: less is unread in them.
+    pub read: HashSet<OwnedRoomId>,
     pub tags: HashMap<OwnedRoomId, HashSet<String>>,
     pub ignored: HashSet<OwnedUserId>,
 }
@@ -76,6 +79,8 @@ impl Look<'_> {
             }));
             batch.push(sync::membership_changes(self.user_id, self.since_events().unwrap_or(NOW)));
             batch.push(account_data::select(self.user_id, "m.direct"));
+            let receipts = streams.map_or(NOW, |streams| streams.receipt_key.stream);
+            batch.push(receipts::read_rooms_since(self.user_id, receipts));
             if self.looks_at_tags() {
                 batch.push(room_tags::updated_since(self.user_id, 0, NOW));
             }
@@ -113,6 +118,7 @@ impl Look<'_> {
             rooms: BTreeMap::new(),
             newly_joined: HashSet::new(),
             direct: HashSet::new(),
+            read: HashSet::new(),
             tags: HashMap::new(),
         };
         if self.request.has_rooms() {
@@ -139,6 +145,8 @@ impl Look<'_> {
         looked.newly_joined = self.newly_joined(looked, results.rows()?);
         let direct = results.first::<AccountDataRow>()?;
         looked.direct = direct.map(|row| direct_rooms(&row.content)).unwrap_or_default();
+        let read = results.rows()?.into_iter();
+        looked.read = read.map(|row: ReadRoomRow| row.room_id).collect();
         if self.looks_at_tags() {
             looked.tags = tags(results.rows()?);
         }

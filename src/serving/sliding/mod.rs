@@ -84,7 +84,8 @@ impl SlidingSync<'_> {
         let anew: HashSet<OwnedRoomId> = anew.map(|plan| plan.room.room_id.clone()).collect();
         let joined = looked.rooms.values().filter(|room| room.is_joined());
         let joined: HashSet<OwnedRoomId> = joined.map(|room| room.room_id.clone()).collect();
-        let all = Chunk::new(&plans, &self.reader.user_id);
+        let read = self.read_rooms(&looked, &view, &plans);
+        let all = Chunk::new(&plans, &read, &self.reader.user_id);
         let told = Told {
             view: &view,
             is_settled: looked.is_settled,
@@ -93,7 +94,7 @@ impl SlidingSync<'_> {
             excerpts: &all.excerpts,
             connection: &looked.connection,
         };
-        let telling = self.tell(&plans, &looked, extensions, &told).await?;
+        let telling = self.tell(&all, &looked, extensions, &told).await?;
         let mut connection = looked.connection.clone();
         let rooms = looked.rooms(&self.reader.user_id, self.since);
         let moved = telling.sent.keys().cloned().collect();
@@ -141,17 +142,28 @@ impl SlidingSync<'_> {
         (view, plans, rest)
     }
 
+    /// Rooms of which nothing else is told, in which less is unread.
+    fn read_rooms(&self, looked: &Looked, view: &View, plans: &[RoomPlan]) -> Vec<OwnedRoomId> {
+        let is_seen = |room_id: &&OwnedRoomId| {
+            let is_in_view = view.rooms.contains_key(*room_id) || looked.is_settled;
+            let is_told = plans.iter().any(|plan| plan.room.room_id == **room_id);
+            is_in_view && !is_told && looked.connection.rooms.contains_key(*room_id)
+        };
+        looked.read.iter().filter(is_seen).cloned().collect()
+    }
+
     /// Reads what is told of rooms. A first request may be about many rooms: they are read some at
     /// a time, and others are let in between.
     async fn tell(
         &self,
-        plans: &[RoomPlan],
+        all: &Chunk<'_>,
         looked: &Looked,
         extensions: &mut [Box<dyn Extension>],
         told: &Told<'_>,
     ) -> Result<Telling, ApiError> {
         let ask = self.ask();
         let mut telling = Telling::default();
+        let plans = all.plans;
         let is_first = self.since.is_none();
         let limit = plans.iter().map(|plan| plan.config.timeline_limit).max().unwrap_or(0);
         let size = if is_first { rooms_max(limit, true) } else { plans.len().max(1) };
@@ -161,7 +173,8 @@ impl SlidingSync<'_> {
         };
         for (index, plans) in chunks.into_iter().enumerate() {
             let _turn = if is_first { Some(Turn::take(self.context).await) } else { None };
-            let chunk = Chunk::new(plans, &self.reader.user_id);
+            let read = if index == 0 { all.read } else { &[] };
+            let chunk = Chunk::new(plans, read, &self.reader.user_id);
             let mut batch = chunk.statements();
             if index == 0 {
                 batch.extend(extensions.iter().flat_map(|e| e.contents(&ask, told)));
@@ -177,6 +190,10 @@ impl SlidingSync<'_> {
                 }
             }
             let rooms = tell(&chunk, self.reader, &mut contents);
+            for room_id in read {
+                let answer = RoomAnswer::of_counts(contents.counts.get(room_id));
+                telling.answers.insert(room_id.clone(), answer);
+            }
             self.add_chunk(rooms, contents, looked, &mut telling).await?;
         }
         Ok(telling)

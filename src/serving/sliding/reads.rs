@@ -39,6 +39,8 @@ pub fn rooms_max(timeline_limit: usize, is_first: bool) -> usize {
 /// Rooms that are read together, sorted by what is read of them.
 pub struct Chunk<'a> {
     pub plans: &'a [RoomPlan],
+    /// Other rooms of which it is counted what is unread.
+    pub read: &'a [OwnedRoomId],
     /// One event more than is shown tells whether there are more.
     pub excerpts: Vec<Excerpts>,
     user_id: &'a UserId,
@@ -62,17 +64,22 @@ pub struct Contents {
 }
 
 impl<'a> Chunk<'a> {
-    pub fn new(plans: &'a [RoomPlan], user_id: &'a UserId) -> Self {
+    pub fn new(plans: &'a [RoomPlan], read: &'a [OwnedRoomId], user_id: &'a UserId) -> Self {
         let told = plans.iter().filter(|plan| plan.config.timeline_limit > 0);
         let told = told.filter(|plan| !plan.is_from_outside());
         let excerpt =
             |plan: &RoomPlan| (stream_window(plan), plan.config.timeline_limit as u32 + 1);
-        Self { plans, excerpts: event_pages::excerpts(told.map(excerpt)), user_id }
+        Self { plans, read, excerpts: event_pages::excerpts(told.map(excerpt)), user_id }
     }
 
     /// All statements, in the order in which [`Chunk::read`] takes their results.
     pub fn statements(&self) -> Vec<Statement> {
         let mut batch = Vec::new();
+        let joined = self.ids(|plan| plan.room.is_joined());
+        let counted: Vec<_> = joined.iter().chain(self.read).cloned().collect();
+        if !counted.is_empty() {
+            batch.push(event_push_counts::select(self.user_id, &counted));
+        }
         if self.plans.is_empty() {
             return batch;
         }
@@ -87,8 +94,6 @@ impl<'a> Chunk<'a> {
         let (left, filter) = self.left_state();
         batch.push(serving::state(state_groups::after_events(&left, &filter)));
         batch.push(serving::state(sliding_sync::members_of_timelines(&self.lazy_excerpts())));
-        let joined = self.ids(|plan| plan.room.is_joined());
-        batch.push(event_push_counts::select(self.user_id, &joined));
         batch.push(sliding_sync::room_meta(&joined));
         batch.push(serving::state(sliding_sync::heroes(&joined, self.user_id)));
         let outside = self.ids(RoomPlan::is_from_outside);
@@ -108,6 +113,9 @@ impl<'a> Chunk<'a> {
     /// If the rows are not of those statements.
     pub fn read(&self, results: &mut Results) -> Result<Contents, DatabaseError> {
         let mut contents = Contents::default();
+        if !self.read.is_empty() || self.plans.iter().any(|plan| plan.room.is_joined()) {
+            contents.counts = event_push_counts::by_room(results.rows()?);
+        }
         if self.plans.is_empty() {
             return Ok(contents);
         }
@@ -121,7 +129,6 @@ impl<'a> Chunk<'a> {
         }
         let members = serving::read_state(results)?;
         contents.members = contents.add_events(members);
-        contents.counts = event_push_counts::by_room(results.rows()?);
         let meta = results.rows::<RoomMetaRow>()?.into_iter();
         contents.meta = meta.map(|row| (row.room_id.clone(), row)).collect();
         let heroes = serving::read_state(results)?;

@@ -23,7 +23,6 @@ use crate::serving::sync::history::{excerpts, readers};
 use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages;
-use crate::storage::event_push_counts::RoomCounts;
 
 /// The most state events that are read at once.
 const STATE_EVENTS_MAX: usize = 1_000;
@@ -285,8 +284,6 @@ impl ToldRoom {
         let has_timeline = self.plan.config.timeline_limit > 0 && !self.plan.is_from_outside();
         let prev_batch = upto.with_room_key(RoomStreamToken::live(self.history.prev_position));
         let recency = self.plan.room.recency();
-        let counts = contents.counts.get(&self.plan.room.room_id);
-        let counts = counts.map(RoomCounts::total).unwrap_or_default();
         let is_recent = since.is_none_or(|since| recency > since);
         let is_bumped = is_recent || self.plan.is_initial() || self.history.limited;
         RoomAnswer {
@@ -304,9 +301,7 @@ impl ToldRoom {
             bump_stamp: is_bumped.then_some(recency),
             joined_count: self.meta.joined_count,
             invited_count: self.meta.invited_count,
-            notification_count: counts.notification_count,
-            highlight_count: counts.highlight_count,
-            ..RoomAnswer::default()
+            ..RoomAnswer::of_counts(contents.counts.get(&self.plan.room.room_id))
         }
     }
 }
