@@ -134,6 +134,45 @@ fn a_rule_can_be_removed_and_a_default_cannot() {
 }
 
 #[test]
+fn rules_of_rooms_and_senders_may_have_any_id_and_then_match_nothing() {
+    let rules = Rules::new();
+    let odd = ["room/%23spam:b.test", "room/%23more:b.test", "sender/bob", "room/!r:b.test"];
+    for path in odd {
+        rules.put(path, json!({ "actions": [] })).ok();
+        assert_eq!(rules.get(path)["enabled"], true);
+    }
+    assert_eq!(rules.ids("room"), ["!r:b.test", "#more:b.test", "#spam:b.test"]);
+    rules.put("room/%23top:b.test?before=%23more:b.test", simple()).ok();
+    let order = ["!r:b.test", "#top:b.test", "#more:b.test", "#spam:b.test"];
+    assert_eq!(rules.ids("room"), order);
+    rules.put("room/%23top:b.test/enabled", json!({ "enabled": false })).ok();
+    rules.put("room/%23top:b.test/actions", json!({ "actions": ["dont_notify"] })).ok();
+    let expected = json!({
+        "rule_id": "#top:b.test", "default": false, "enabled": false, "actions": ["dont_notify"],
+    });
+    assert_eq!(rules.get("room/%23top:b.test"), expected);
+    let sync = rules.server.get(&rules.alice, "/_matrix/client/v3/sync").ok();
+    let events = sync["account_data"]["events"].as_array().unwrap();
+    let shown = events.iter().find(|event| event["type"] == "m.push_rules").unwrap();
+    assert_eq!(shown["content"]["global"]["sender"][0]["rule_id"], "bob");
+
+    let bob = rules.server.register("bob");
+    let create = json!({ "preset": "public_chat" });
+    let room = rules.server.post(&bob, "/_matrix/client/v3/createRoom", create).ok();
+    let room = room["room_id"].as_str().unwrap();
+    let join = format!("/_matrix/client/v3/join/{room}");
+    rules.server.post(&rules.alice, &join, json!({})).ok();
+    let send = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1");
+    rules.server.put(&bob, &send, json!({ "msgtype": "m.text", "body": "hello" })).ok();
+    let sql = "SELECT count(*) AS n FROM event_push_actions WHERE user_id = '@alice:example.org'";
+    assert_eq!(rules.server.rows(sql)[0]["n"], 1, "the default rules still notify");
+
+    rules.call("DELETE", "room/%23top:b.test", Value::Null).ok();
+    rules.call("DELETE", "room/%23top:b.test", Value::Null).error(404, "M_NOT_FOUND");
+    assert_eq!(rules.ids("room"), ["!r:b.test", "#more:b.test", "#spam:b.test"]);
+}
+
+#[test]
 fn rules_that_make_no_sense_are_refused_and_write_nothing() {
     let rules = Rules::new();
     let before = rules.position();

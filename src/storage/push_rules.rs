@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-use myelin_protocol::push_rules::{UserRule, UserSettings, rules_of, rules_to_json};
-use ruma::push::Ruleset;
+use myelin_protocol::push_rules::{UserRule, UserSettings};
 use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
@@ -56,8 +55,7 @@ pub struct ChangedRow {
 /// What one user has set.
 #[derive(Debug, Default)]
 pub struct StoredRules {
-    rules: Vec<UserRule>,
-    enabled: Vec<(String, bool)>,
+    pub settings: UserSettings,
 }
 
 /// Two statements, for [`StoredRules::read`]. In the batch that authenticates, the access token
@@ -163,16 +161,12 @@ impl StoredRules {
         });
         let rules = rules.collect();
         let enabled = results.rows::<EnabledRow>()?.into_iter();
-        Ok(Self { rules, enabled: enabled.map(|row| (row.rule_id, row.enabled)).collect() })
-    }
-
-    /// All rules that are in force for the user.
-    pub fn ruleset(&self, user_id: &UserId) -> Ruleset {
-        rules_of(user_id, &self.rules, self.enabled.iter().cloned())
+        let enabled = enabled.map(|row| (row.rule_id, row.enabled)).collect();
+        Ok(Self { settings: UserSettings { rules, enabled } })
     }
 
     /// The content of the user's `m.push_rules`, as JSON.
     pub fn content(&self, user_id: &UserId) -> serde_json::Value {
-        serde_json::json!({ "global": rules_to_json(&self.ruleset(user_id)) })
+        serde_json::json!({ "global": self.settings.to_json(user_id) })
     }
 }

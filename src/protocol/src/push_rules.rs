@@ -4,7 +4,7 @@
 
 use ruma::power_levels::NotificationPowerLevelsKey;
 use ruma::push::{
-    Action, AnyPushRuleRef, ConditionalPushRule, ConditionalPushRuleInit, EventMatchConditionData,
+    Action, ConditionalPushRule, ConditionalPushRuleInit, EventMatchConditionData,
     HighlightTweakValue, NewConditionalPushRule, NewPatternedPushRule, NewPushRule,
     NewSimplePushRule, PatternedPushRuleInit, PushCondition, RuleKind, Ruleset,
     SenderNotificationPermissionConditionData, SoundTweakValue, Tweak,
@@ -97,35 +97,6 @@ pub struct UserRule {
 }
 
 impl UserRule {
-    /// A rule as it is stored.
-    ///
-    /// # Errors
-    /// If it is of a kind that is not stored, or cannot be written as JSON.
-    pub fn new(rule: &NewPushRule) -> serde_json::Result<Self> {
-        let event_match =
-            |key, pattern| json!([{"kind": "event_match", "key": key, "pattern": pattern}]);
-        let (conditions, actions) = match rule {
-            NewPushRule::Override(rule) | NewPushRule::Underride(rule) => {
-                (serde_json::to_value(&rule.conditions)?, &rule.actions)
-            }
-            NewPushRule::Content(rule) => {
-                (event_match("content.body", rule.pattern.as_str()), &rule.actions)
-            }
-            NewPushRule::Room(rule) => {
-                (event_match("room_id", rule.rule_id.as_str()), &rule.actions)
-            }
-            NewPushRule::Sender(rule) => {
-                (event_match("user_id", rule.rule_id.as_str()), &rule.actions)
-            }
-            _ => return Err(serde::ser::Error::custom("a rule of this kind cannot be stored")),
-        };
-        Ok(Self {
-            scoped_rule_id: scoped_rule_id(&rule.kind(), rule.rule_id()),
-            conditions: conditions.to_string(),
-            actions: serde_json::to_string(actions)?,
-        })
-    }
-
     /// Whether it looks for the reader's display name.
     pub fn asks_for_names(&self) -> bool {
         self.conditions.contains("contains_display_name")
@@ -147,22 +118,6 @@ pub fn priority_class(kind: &RuleKind) -> Option<i64> {
         RuleKind::Underride => 1,
         _ => return None,
     })
-}
-
-/// The scoped ids of a user's own rules of a kind, the most important first.
-pub fn own_rules(ruleset: &Ruleset, kind: &RuleKind) -> Vec<String> {
-    let is_of_kind = |rule: &AnyPushRuleRef<'_>| {
-        matches!(
-            (rule, kind),
-            (AnyPushRuleRef::Override(_), RuleKind::Override)
-                | (AnyPushRuleRef::Content(_), RuleKind::Content)
-                | (AnyPushRuleRef::Room(_), RuleKind::Room)
-                | (AnyPushRuleRef::Sender(_), RuleKind::Sender)
-                | (AnyPushRuleRef::Underride(_), RuleKind::Underride)
-        )
-    };
-    let rules = ruleset.iter().filter(|rule| is_of_kind(rule) && !rule.is_server_default());
-    rules.map(|rule| scoped_rule_id(kind, rule.rule_id())).collect()
 }
 
 /// Whether the specification knows the action, or knew it once.
@@ -196,7 +151,7 @@ pub fn rules_of(
     ruleset
 }
 
-fn split(scoped_rule_id: &str) -> Option<(RuleKind, &str)> {
+pub(crate) fn split(scoped_rule_id: &str) -> Option<(RuleKind, &str)> {
     let (kind, rule_id) = scoped_rule_id.strip_prefix("global/")?.split_once('/')?;
     Some((RuleKind::from(kind), rule_id))
 }
