@@ -63,11 +63,21 @@ fn lists(lists: &Value) -> (Vec<String>, Vec<String>) {
     (names(&lists["changed"]), names(&lists["left"]))
 }
 
-/// What a sync and `/keys/changes` say since a token: the same.
+const SLIDING: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+
+/// What sliding sync says since a position.
+fn slide(server: &Server, account: &Account, pos: &str) -> Value {
+    let body = json!({ "extensions": { "e2ee": { "enabled": true } } });
+    server.post(account, &format!("{SLIDING}?pos={pos}"), body).ok()
+}
+
+/// What a sync, `/keys/changes` and sliding sync say since a token: the same.
 #[track_caller]
 fn told(server: &Server, account: &Account, since: &str) -> (Vec<String>, Vec<String>) {
     let body = sync(server, account, since);
     let told = lists(&body["device_lists"]);
+    let slid = slide(server, account, &format!("0/{since}"));
+    assert_eq!(lists(&slid["extensions"]["e2ee"]["device_lists"]), told);
     let to = next(&body);
     let path = format!("/_matrix/client/v3/keys/changes?from={since}&to={to}");
     assert_eq!(lists(&server.get(account, &path).ok()), told);

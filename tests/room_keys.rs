@@ -75,7 +75,8 @@ fn keys_are_kept_by_room_and_session() {
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     create(&server, &alice);
     let room = json!({ "sessions": { "S1": key(1, 1, false, "a"), "S\"2": key(2, 0, true, "b") } });
-    let all = json!({ "rooms": { "!a:b": room, "!c:d": { "sessions": { "S": key(0, 0, false, "c") } } } });
+    let other = json!({ "sessions": { "S": key(0, 0, false, "c") } });
+    let all = json!({ "rooms": { "!a:b": room, "!c:d": other } });
     assert_eq!(put(&server, &alice, "?version=1", all.clone()), ("1".to_owned(), 3));
     assert_eq!(get(&server, &alice, "?version=1"), all);
     assert_eq!(get(&server, &alice, "/!a:b?version=1"), room);

@@ -118,11 +118,13 @@ fn what_nobody_would_get_is_dropped() {
     let server = quiet_server();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let both = json!({ "messages": { &bob.user_id: {
-        "NONE": { "text": "lost" }, "*": { "text": "no wildcard" }, &bob.device_id: { "text": "yes" },
+        "NONE": { "text": "lost" }, "*": { "text": "no wildcard" },
+        &bob.device_id: { "text": "yes" },
     } } });
     send(&server, &alice, "1", both);
     let nobody = json!({ "messages": {
-        "@nobody:example.org": { "*": {} }, "@far:elsewhere.example": { "D": {} }, "no id": { "D": {} },
+        "@nobody:example.org": { "*": {} }, "@far:elsewhere.example": { "D": {} },
+        "no id": { "D": {} },
         &bob.user_id: { &"x".repeat(600): {} },
     } });
     send(&server, &alice, "2", nobody);
@@ -240,4 +242,65 @@ fn messages_go_with_their_device() {
         "identifier": { "type": "m.id.user", "user": "bob" } });
     server.post(&bob, "/_matrix/client/v3/account/deactivate", json!({ "auth": auth })).ok();
     assert_eq!(waiting(&server), 0);
+}
+
+const SLIDING: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+
+/// A request over a connection that is about messages and keys alone, as SDKs make it.
+fn slide(server: &Server, account: &Account, pos: Option<&str>, since: Option<&str>) -> Value {
+    let pos = pos.map(|pos| format!("?pos={pos}")).unwrap_or_default();
+    let mut to_device = json!({ "enabled": true, "limit": 2 });
+    if let Some(since) = since {
+        to_device["since"] = json!(since);
+    }
+    let body = json!({
+        "conn_id": "encryption",
+        "extensions": { "to_device": to_device, "e2ee": { "enabled": true } },
+    });
+    server.post(account, &format!("{SLIDING}{pos}"), body).ok()
+}
+
+#[test]
+fn sliding_sync_tells_of_messages_and_keys_too() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    for text in ["one", "two", "three"] {
+        send(&server, &alice, text, to(&bob, &bob.device_id, text));
+    }
+    let first = slide(&server, &bob, None, None);
+    let extension = |body: &Value| body["extensions"]["to_device"].clone();
+    let texts = |body: &Value| texts(&json!({ "to_device": extension(body) }));
+    assert_eq!(texts(&first), ["one", "two"]);
+    let counts = &first["extensions"]["e2ee"];
+    assert_eq!(counts["device_one_time_keys_count"], json!({ "signed_curve25519": 0 }));
+    assert!(counts["device_lists"].is_null());
+    let pos = first["pos"].as_str().unwrap().to_owned();
+    // Without an acknowledgement they come again, whatever the position of the rooms.
+    assert_eq!(texts(&slide(&server, &bob, Some(&pos), None)), ["one", "two"]);
+    let next = |body: &Value| extension(body)["next_batch"].as_str().unwrap().to_owned();
+    let second = slide(&server, &bob, Some(&pos), Some(&next(&first)));
+    assert_eq!((texts(&second), waiting(&server)), (vec!["three".to_owned()], 1));
+    let third = slide(&server, &bob, Some(&pos), Some(&next(&second)));
+    assert_eq!((texts(&third), waiting(&server)), (vec![], 0));
+    assert_eq!(next(&third), next(&second));
+    // A position ahead of the log acknowledges nothing.
+    send(&server, &alice, "four", to(&bob, &bob.device_id, "four"));
+    assert_eq!(texts(&slide(&server, &bob, Some(&pos), Some("999"))), [""; 0]);
+    assert_eq!(waiting(&server), 1);
+}
+
+#[test]
+fn a_message_wakes_a_waiting_sliding_sync() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let body = json!({ "extensions": { "to_device": { "enabled": true } } });
+    let first = server.post(&bob, SLIDING, body.clone()).ok();
+    let pos = first["pos"].as_str().unwrap();
+    let began_ms = server.platform.now_ms();
+    let wait = server.request("POST", &bob, &format!("{SLIDING}?pos={pos}&timeout=30000"), &body);
+    let put = server.request("PUT", &alice, &path("1"), &to(&bob, &bob.device_id, "wake"));
+    let (woken, _) = server.run(join(wait, put));
+    let events = &woken.ok()["extensions"]["to_device"]["events"];
+    assert_eq!(events[0]["content"]["text"], "wake");
+    assert!(server.platform.now_ms() < began_ms + 30_000);
 }

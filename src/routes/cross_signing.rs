@@ -57,7 +57,7 @@ async fn upload_keys(access: Access, incoming: Incoming) -> Result<Answer, ApiEr
     };
     let differs = |body: &Map<String, Value>, key_type: KeyType| {
         let uploaded = body.get(key_type.field());
-        uploaded.is_some_and(|key| key.as_object() != stored(key_type).as_ref())
+        uploaded.is_some_and(|key| Some(key) != stored(key_type).map(Value::Object).as_ref())
     };
     let has_keys = |body: &Map<String, Value>| {
         KeyType::ALL.iter().any(|key_type| body.contains_key(key_type.field()))

@@ -10,8 +10,10 @@
 //! of `serving::sync::changes::SHOWN_STREAMS` or of its own [`Extension::streams`].
 
 mod account_data;
+mod e2ee;
 mod receipts;
 mod thread_subscriptions;
+mod to_device;
 mod typing;
 
 use std::collections::{BTreeSet, HashSet};
@@ -24,6 +26,7 @@ use ruma::{DeviceId, OwnedEventId, OwnedRoomId, UserId};
 use serde_json::value::RawValue;
 
 use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::device_inbox::MESSAGES_MAX;
 use crate::storage::event_pages::Excerpts;
 use crate::storage::stream_positions::StreamName;
 
@@ -118,6 +121,15 @@ pub trait Extension {
 /// The extensions that a request asks for.
 pub fn enabled(request: &Extensions) -> Vec<Box<dyn Extension>> {
     let mut enabled: Vec<Box<dyn Extension>> = Vec::new();
+    if request.to_device.enabled == Some(true) {
+        let asked = &request.to_device;
+        let limit = asked.limit.and_then(|limit| usize::try_from(u64::from(limit)).ok());
+        let limit = limit.unwrap_or(MESSAGES_MAX).clamp(1, MESSAGES_MAX);
+        enabled.push(Box::new(to_device::ToDevice::new(limit, asked.since.as_deref())));
+    }
+    if request.e2ee.enabled == Some(true) {
+        enabled.push(Box::new(e2ee::EndToEnd::default()));
+    }
     if request.account_data.enabled == Some(true) {
         let asked = &request.account_data;
         let scope = Scope::new(asked.lists.as_deref(), asked.rooms.as_deref());
