@@ -12,6 +12,7 @@ URL is a running server with DEVELOPMENT=true, RATE_LIMITS=off and REGISTRATION=
 
   --quick       a few samples of everything
   --memory      also fill a database with 1,000 rooms of 1,000 events, and look at the memory
+  --idle        what one client costs a day that waits and is told nothing, and nothing else
   --json FILE   write what was measured
   --help`;
 
@@ -36,7 +37,7 @@ try {
 
 function parseFlags() {
   const options = { quick: { type: "boolean" }, memory: { type: "boolean" },
-    json: { type: "string" }, help: { type: "boolean" } };
+    idle: { type: "boolean" }, json: { type: "string" }, help: { type: "boolean" } };
   try {
     return parseArgs({ options, allowPositionals: true });
   } catch (error) {
@@ -45,12 +46,22 @@ function parseFlags() {
 }
 
 /** Resolves with the number of budgets that are broken. */
-async function bench(url, { quick, memory, json }) {
+async function bench(url, { quick, memory, idle, json }) {
   const { BenchServer } = await import("./bench/server.mjs");
   const { printTable } = await import("./bench/report.mjs");
   const size = quick ? "quick" : "full";
   const result = { findings: [] };
-  if (url) await measure(url, size, "endpoints", commitsMax.near, result);
+  if (idle) {
+    const { measureIdle } = await import("./bench/idle.mjs");
+    const { Client } = await import("./bench/client.mjs");
+    const count = async (address) => {
+      const client = new Client(address);
+      result.idle = [await measureIdle(client)];
+      await client.close();
+    };
+    await (url ? count(url) : withServer(BenchServer, {}, count));
+    printTable("One idle client, a day", result.idle);
+  } else if (url) await measure(url, size, "endpoints", commitsMax.near, result);
   else {
     await withServer(BenchServer, {}, (own) =>
       measure(own, size, "endpoints", commitsMax.near, result));
@@ -66,7 +77,7 @@ async function bench(url, { quick, memory, json }) {
     result.findings.push(...measured.findings);
     printTable("Memory, MB", measured.rows);
   }
-  printTable("Budgets", result.findings);
+  if (!idle) printTable("Budgets", result.findings);
   if (json) fs.writeFileSync(json, `${JSON.stringify(result, null, 1)}\n`);
   return result.findings.filter(({ holds }) => !holds).length;
 }

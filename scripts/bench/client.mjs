@@ -160,6 +160,7 @@ function costOf(headers) {
   if (!text) {
     throw new Complaint("The server does not say what it spends: start it with DEVELOPMENT=true.");
   }
-  const entries = [...String(text).matchAll(/([\w-]+);desc="(\d+)"/g)];
-  return Object.fromEntries(entries.map(([, name, count]) => [name, Number(count)]));
+  const entries = [...String(text).matchAll(/([\w-]+);desc="(\d+)"(?:;dur=(\d+))?/g)];
+  return Object.fromEntries(entries.flatMap(([, name, count, ms]) =>
+    [[name, Number(count)], ...(ms === undefined ? [] : [[`${name}-ms`, Number(ms)]])]));
 }
