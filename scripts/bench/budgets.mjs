@@ -2,6 +2,7 @@
 //
 // All but the last are counts: they hold on any machine, however busy.
 import { quantile, round } from "./report.mjs";
+import { countSlidingSyncs } from "./sliding.mjs";
 
 /** What the users of the counts below have; the tests take less of everything. */
 export const fullSizes = {
@@ -50,7 +51,10 @@ export async function countAll(client, sizes = fullSizes) {
   const { user } = await client.register("budgets");
   await countSmallRequests(client, user, findings);
   await countSends(client, user, sizes.sends, findings);
-  await countSyncs(client, sizes, findings);
+  const { user: reader, rooms } = await countSyncs(client, sizes, findings);
+  for (const shown of [20, rooms.length]) {
+    await countSlidingSyncs(client, reader, rooms, shown, findings);
+  }
   for (const members of sizes.members) await countNotifications(client, members, findings);
   await countKeys(client, sizes.keyUsers, findings);
   return findings;
@@ -142,10 +146,9 @@ async function countKeys(client, userCount, findings) {
 
 async function countSyncs(client, { rooms, initialRooms, waitsMs }, findings) {
   const { user } = await client.register("syncs");
-  let made = 0;
+  const created = [];
   for (const count of [...new Set([...rooms, initialRooms])].sort((a, b) => a - b)) {
-    await createRooms(client, user, count - made);
-    made = count;
+    created.push(...(await createRooms(client, user, count - created.length)));
     const { cost: initial, since } = await client.sync(user);
     if (count === initialRooms) {
       const budget = `sync, initial, ${count} rooms: round trips`;
@@ -161,6 +164,7 @@ async function countSyncs(client, { rooms, initialRooms, waitsMs }, findings) {
     }
   }
   await countWaits(client, user, waitsMs, findings);
+  return { user, rooms: created };
 }
 
 /** A wait of any length costs the same: one look before it, and one after its time is over. */

@@ -103,6 +103,14 @@ export class Client {
     return this.request("GET", `${v3}/joined_rooms`, { user });
   }
 
+  /** `pos` may be left out: a new connection. */
+  async slidingSync(user, body, pos) {
+    const query = pos ? { pos } : {};
+    const path = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+    const answer = await this.request("POST", path, { user, body, query });
+    return { ...answer, pos: answer.body.pos, told: Object.keys(answer.body.rooms).length };
+  }
+
   /** `since` may be left out: an initial sync. */
   async sync(user, since, timeoutMs = 0) {
     const query = { timeout: timeoutMs, ...(since && { since }) };
