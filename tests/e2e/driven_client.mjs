@@ -1,5 +1,5 @@
-// Programs on other Matrix libraries: one process for each device. Each line of their standard input
-// is a command in JSON, each line of their output an answer to one, or what they have noted.
+// Programs on other Matrix libraries: one process for each device. Each line of their input is a
+// command in JSON, each line of their output an answer to one, or what their library complains of.
 import { spawn } from "node:child_process";
 import readline from "node:readline";
 

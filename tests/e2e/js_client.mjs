@@ -106,9 +106,9 @@ export function eventually(client, what, look) {
   });
 }
 
-export async function start(t, client) {
+export async function start(t, client, options = {}) {
   t.after(() => client.stopClient());
-  await client.startClient({ initialSyncLimit: 5 });
+  await client.startClient({ initialSyncLimit: 5, ...options });
   await eventually(client, "its first sync", () => client.isInitialSyncComplete());
 }
 
