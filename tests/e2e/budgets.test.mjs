@@ -2,6 +2,7 @@
 // same with larger numbers, and the times.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { countAges } from "../../scripts/bench/age.mjs";
 import { countAll, countGroups } from "../../scripts/bench/budgets.mjs";
 import { Client } from "../../scripts/bench/client.mjs";
 import { startServer } from "./harness.mjs";
@@ -15,6 +16,10 @@ const latencyMs = "20";
 
 for (const [name, vars, count] of [
   ["requests of one user", {}, (client) => countAll(client, sizes)],
+  ["an old since", {}, (client) => countAges(client, [20, 200], async (other, rooms, count) => {
+    for (let i = 0; i < count; i += 1) await client.send(other, rooms[i % rooms.length]);
+    return client;
+  })],
   ["sixteen users in one room", { LATENCY_MS: latencyMs }, (client) => countGroups(client, 3)],
 ]) {
   describe(`the budgets of ${name}`, () => {
