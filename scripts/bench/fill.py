@@ -40,7 +40,8 @@ def fill_messages(count):
         newest AS (SELECT x.event_id, e.depth, e.room_id, row_number() OVER () AS r
                    FROM event_forward_extremities x JOIN events e ON e.event_id = x.event_id
                    WHERE e.type = 'm.room.message')
-        INSERT INTO fill SELECT event_id, i, printf('$fill%039d', {POSITION} + (r - 1) * {count} + i),
+        INSERT INTO fill SELECT event_id, i,
+            printf('$fill%039d', {POSITION} + (r - 1) * {count} + i),
             {POSITION} + (r - 1) * {count} + i, depth + i, room_id FROM newest, n""")
     db.execute("CREATE INDEX temp.fill_template ON fill (template)")
     copy("events", "f.template = t.event_id", event_id="f.event_id", stream_ordering="f.stream",

@@ -33,23 +33,27 @@ pub(super) fn push_moved_rooms(selection: &mut Selection, user_id: &UserId, sinc
     let user_id = selection.bind(user_id.as_str());
     let since = selection.bind(since);
     let near = selection.bind(NEAR_ROOMS_MAX);
+    // Where the walk along the stream ends; nowhere if fewer rooms have moved.
+    let end = format!(
+        "(SELECT p.event_stream_ordering FROM sliding_sync_joined_rooms p
+              INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
+          WHERE p.event_stream_ordering > {since}
+          ORDER BY p.event_stream_ordering LIMIT 1 OFFSET {near} + 0)"
+    );
     selection.push(&format!(
-        "WITH picked (room_id, event_stream_ordering) AS MATERIALIZED (
-            SELECT room_id, event_stream_ordering FROM sliding_sync_joined_rooms
-                INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
-            WHERE event_stream_ordering > {since}
-            ORDER BY event_stream_ordering LIMIT {near} + 0)
-         SELECT picked.room_id, m.event_stream_ordering AS member_stream_ordering
-         FROM picked CROSS JOIN local_current_membership m
-             ON m.user_id = {user_id} AND m.room_id = picked.room_id AND m.membership = 'join'
+        "SELECT s.room_id, m.event_stream_ordering AS member_stream_ordering
+         FROM sliding_sync_joined_rooms s
+             INDEXED BY sliding_sync_joined_rooms_event_stream_ordering
+         CROSS JOIN local_current_membership m
+             ON m.user_id = {user_id} AND m.room_id = s.room_id AND m.membership = 'join'
+         WHERE s.event_stream_ordering > {since}
+             AND s.event_stream_ordering < coalesce({end}, 9007199254740991)
          UNION ALL
          SELECT s.room_id, m.event_stream_ordering
-         FROM (SELECT reached FROM (SELECT max(event_stream_ordering) AS reached, count(*) AS n
-                                    FROM picked) WHERE n = {near}) far
-         CROSS JOIN local_current_membership m
+         FROM (SELECT 1 WHERE {end} IS NOT NULL) CROSS JOIN local_current_membership m
          CROSS JOIN sliding_sync_joined_rooms s ON s.room_id = m.room_id
          WHERE m.user_id = {user_id} AND m.membership = 'join'
-           AND s.event_stream_ordering > far.reached"
+             AND s.event_stream_ordering >= {end}"
     ));
 }
 
