@@ -8,6 +8,7 @@ mod connections;
 mod extensions;
 mod lists;
 mod memberships;
+mod random;
 mod rooms;
 mod state;
 

@@ -45,6 +45,21 @@ fn an_invitation_shows_what_the_room_is_and_becomes_the_room() {
 }
 
 #[test]
+fn an_invitation_that_was_declined_is_told_as_that() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room = create(&server, &alice, json!({ "invite": [bob.user_id] }));
+    let mut request = all(0);
+    request["lists"]["all"]["required_state"] = json!([["m.room.member", "$ME"], ["*", "*"]]);
+    let first = slide(&server, &bob, None, &request);
+    act(&server, &bob, &room, "leave", json!({}));
+    let second = slide(&server, &bob, Some(pos(&first)), &request);
+    let told = &second["rooms"][&room];
+    assert_eq!(membership(told, &bob), Some("leave"));
+    assert_eq!(state(told).len(), 1, "{told}");
+}
+
+#[test]
 fn a_knock_is_seen_from_outside() {
     let server = quiet_server();
     let (alice, bob) = (server.register("alice"), server.register("bob"));

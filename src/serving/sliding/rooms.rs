@@ -48,6 +48,15 @@ struct Meta {
     invite_state: Vec<Box<RawValue>>,
 }
 
+impl Meta {
+    fn is_empty(&self) -> bool {
+        self.name.is_none()
+            && self.avatar.is_none()
+            && self.joined_count.is_none()
+            && self.invite_state.is_empty()
+    }
+}
+
 /// Tells of the rooms of a chunk.
 pub fn tell(chunk: &Chunk<'_>, reader: &Reader, contents: &mut Contents) -> Vec<ToldRoom> {
     let mut excerpts = visible(chunk, reader, contents);
@@ -99,7 +108,7 @@ fn tell_room(
     let mut history = log.tell(&reader.user_id, &wanted(plan));
     let at_end = Shown { start: upto + 1, upto, event_ids: HashSet::new() };
     let state = std::mem::take(&mut history.state);
-    let (base, changed) = match plan.is_initial() {
+    let (base, mut changed) = match plan.is_initial() {
         true => (state, StateIds::new()),
         false => {
             let mut base = full_state(base, &changes, &at_end);
@@ -108,6 +117,11 @@ fn tell_room(
             (base, state)
         }
     };
+    if plan.window.is_outsider() {
+        // Of a room that they were never in people are told that they are not.
+        let own = (MEMBER.to_owned(), reader.user_id.to_string());
+        changed.insert(own, plan.room.event_id.clone());
+    }
     let meta = meta(plan, contents, &changes);
     let members: Vec<Member> =
         contents.of_room(&contents.members, room_id).filter_map(member).collect();
@@ -251,7 +265,7 @@ impl ToldRoom {
         self.plan.is_initial()
             || !self.state.is_empty()
             || !self.history.timeline.is_empty()
-            || !self.meta.invite_state.is_empty()
+            || !self.meta.is_empty()
     }
 
     /// The events that the client gets to see.

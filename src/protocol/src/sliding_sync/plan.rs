@@ -171,10 +171,15 @@ impl RoomPlan {
     }
 
     /// How much of the history the client has, at least. If it has no gap, what it was sent
-    /// before counts as well.
+    /// before counts as well. Whoever wants no timeline has one wherever something has happened.
     fn limit_sent(&self, known: &RoomConfig, is_limited: bool) -> usize {
         let limit = self.config.timeline_limit;
-        if is_limited { limit } else { limit.max(known.timeline_limit) }
+        let has_moved = self.room.has_moved(self.window.after);
+        if is_limited || (limit == 0 && has_moved) {
+            limit
+        } else {
+            limit.max(known.timeline_limit)
+        }
     }
 }
 
