@@ -5,8 +5,8 @@ use std::io::Cursor;
 use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{AnimationDecoder, DynamicImage, Frame, Frames, ImageDecoder, ImageFormat};
-use myelin_protocol::media::thumbnail::{Size, plan};
+use image::{AnimationDecoder, Frame, Frames, ImageDecoder, ImageFormat};
+use myelin_protocol::media::thumbnail::Size;
 
 use super::{Picture, PictureError, broken, check_pixels, shrink};
 
@@ -32,9 +32,7 @@ pub fn thumbnail(
             return Ok(None);
         }
         let delay = frame.delay();
-        let picture = DynamicImage::from(frame.into_buffer());
-        let picture = shrink(&picture, plan((picture.width(), picture.height()), size));
-        small.push(Frame::from_parts(picture.to_rgba8(), 0, 0, delay));
+        small.push(Frame::from_parts(shrink(frame.into_buffer(), size), 0, 0, delay));
     }
     if small.len() < 2 {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! JPEG: a large photo is decoded small, so that its size does not matter.
 
+use image::RgbaImage;
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 use myelin_protocol::media::thumbnail::{Size, plan};
 
@@ -10,8 +10,16 @@ use super::{PIXELS_MAX, PictureError, broken};
 /// The most pixels of a photo that comes row by row.
 const ROWS_PIXELS_MAX: u64 = 100_000_000;
 
+/// Width and height in pixels.
+pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32), PictureError> {
+    let mut decoder = Decoder::new(bytes);
+    decoder.read_info().map_err(broken)?;
+    let info = decoder.info().ok_or_else(|| broken("it has no header"))?;
+    Ok((info.width.into(), info.height.into()))
+}
+
 /// Decodes at an eighth, a quarter or half of the size, if that is enough.
-pub fn decode(bytes: &[u8], size: Size) -> Result<(DynamicImage, Orientation), PictureError> {
+pub fn decode(bytes: &[u8], size: Size) -> Result<(RgbaImage, Orientation), PictureError> {
     let mut decoder = Decoder::new(bytes);
     decoder.read_info().map_err(broken)?;
     let info = decoder.info().ok_or_else(|| broken("it has no header"))?;
@@ -34,15 +42,13 @@ pub fn decode(bytes: &[u8], size: Size) -> Result<(DynamicImage, Orientation), P
         return Err(PictureError::TooLarge(pixels));
     }
     let data = decoder.decode().map_err(broken)?;
-    let (width, height) = (u32::from(width), u32::from(height));
-    let picture = match info.pixel_format {
-        PixelFormat::L8 => GrayImage::from_raw(width, height, data).map(DynamicImage::from),
-        PixelFormat::RGB24 => RgbImage::from_raw(width, height, data).map(DynamicImage::from),
-        PixelFormat::CMYK32 => {
-            RgbImage::from_raw(width, height, rgb_of_cmyk(&data)).map(DynamicImage::from)
-        }
+    let data = match info.pixel_format {
+        PixelFormat::L8 => rgba(data.into_iter().map(|l| [l, l, l])),
+        PixelFormat::RGB24 => rgba(data.chunks_exact(3).map(|p| [p[0], p[1], p[2]])),
+        PixelFormat::CMYK32 => rgba(data.chunks_exact(4).map(rgb_of_cmyk)),
         PixelFormat::L16 => return Err(PictureError::Unsupported),
     };
+    let picture = RgbaImage::from_raw(width.into(), height.into(), data);
     let picture = picture.ok_or_else(|| broken("it is shorter than it says"))?;
     Ok((picture, orientation))
 }
@@ -62,8 +68,11 @@ fn to_u16(side: u32) -> u16 {
     u16::try_from(side).unwrap_or(u16::MAX)
 }
 
-fn rgb_of_cmyk(data: &[u8]) -> Vec<u8> {
-    let mix = |ink: u8, black: u8| (u16::from(255 - ink) * u16::from(255 - black) / 255) as u8;
-    let pixels = data.chunks_exact(4);
-    pixels.flat_map(|p| [mix(p[0], p[3]), mix(p[1], p[3]), mix(p[2], p[3])]).collect()
+fn rgba(pixels: impl Iterator<Item = [u8; 3]>) -> Vec<u8> {
+    pixels.flat_map(|[r, g, b]| [r, g, b, u8::MAX]).collect()
+}
+
+fn rgb_of_cmyk(pixel: &[u8]) -> [u8; 3] {
+    let mix = |ink: u8| (u16::from(255 - ink) * u16::from(255 - pixel[3]) / 255) as u8;
+    [mix(pixel[0]), mix(pixel[1]), mix(pixel[2])]
 }

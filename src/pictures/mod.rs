@@ -8,9 +8,15 @@ mod jpeg;
 
 use std::io::Cursor;
 
+use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{PngDecoder, PngEncoder};
+use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, Limits, RgbaImage,
+    imageops,
+};
 use myelin_protocol::media::thumbnail::{Plan, Size, plan};
 
 /// The most pixels of a picture that is decoded as a whole: 4 bytes each.
@@ -49,9 +55,10 @@ pub enum PictureError {
 /// # Errors
 /// If it is no picture.
 pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32), PictureError> {
-    format(bytes)?;
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    reader.map_err(broken)?.into_dimensions().map_err(broken)
+    match format(bytes)? {
+        ImageFormat::Jpeg => jpeg::dimensions(bytes),
+        format => Ok(decoder(bytes, format)?.dimensions()),
+    }
 }
 
 /// Makes a picture as small as `size`; a moving one only if it is asked for and moves.
@@ -67,9 +74,8 @@ pub fn thumbnail(bytes: &[u8], size: Size, animated: bool) -> Result<Picture, Pi
         ImageFormat::Jpeg => jpeg::decode(bytes, size)?,
         _ => decode(bytes, format)?,
     };
-    let mut picture = picture;
-    picture.apply_orientation(orientation);
-    encode(&shrink(&picture, plan((picture.width(), picture.height()), size)), format)
+    let picture = turn(picture, orientation);
+    encode(&shrink(picture, size), format)
 }
 
 fn format(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
@@ -81,15 +87,26 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
     }
 }
 
-fn decode(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), PictureError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<Box<dyn ImageDecoder + '_>, PictureError> {
+    let input = Cursor::new(bytes);
+    let mut decoder: Box<dyn ImageDecoder> = match format {
+        ImageFormat::Png => Box::new(PngDecoder::new(input).map_err(broken)?),
+        ImageFormat::Gif => Box::new(GifDecoder::new(input).map_err(broken)?),
+        ImageFormat::WebP => Box::new(WebPDecoder::new(input).map_err(broken)?),
+        _ => return Err(PictureError::Unsupported),
+    };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(DECODING_BYTES_MAX);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
+    decoder.set_limits(limits).map_err(broken)?;
+    Ok(decoder)
+}
+
+fn decode(bytes: &[u8], format: ImageFormat) -> Result<(RgbaImage, Orientation), PictureError> {
+    let mut decoder = decoder(bytes, format)?;
     check_pixels(decoder.dimensions())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(broken)?, orientation))
+    let picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    Ok((picture.into_rgba8(), orientation))
 }
 
 fn check_pixels((width, height): (u32, u32)) -> Result<(), PictureError> {
@@ -99,35 +116,52 @@ fn check_pixels((width, height): (u32, u32)) -> Result<(), PictureError> {
     }
 }
 
-fn shrink(picture: &DynamicImage, plan: Plan) -> DynamicImage {
-    let (width, height) = plan.scaled;
-    let scaled = match (picture.width(), picture.height()) == plan.scaled {
-        true => picture.clone(),
-        false => picture.thumbnail_exact(width, height),
+/// Turns a picture the way that its camera was held.
+fn turn(picture: RgbaImage, orientation: Orientation) -> RgbaImage {
+    let turned = match orientation {
+        Orientation::NoTransforms | Orientation::FlipHorizontal => picture,
+        Orientation::Rotate180 | Orientation::FlipVertical => imageops::rotate180(&picture),
+        Orientation::Rotate90 | Orientation::Rotate90FlipH => imageops::rotate90(&picture),
+        Orientation::Rotate270 | Orientation::Rotate270FlipH => imageops::rotate270(&picture),
     };
-    if plan.cut == plan.scaled {
-        return scaled;
-    }
-    let (left, top) = ((width - plan.cut.0) / 2, (height - plan.cut.1) / 2);
-    scaled.crop_imm(left, top, plan.cut.0, plan.cut.1)
+    let is_mirrored = matches!(
+        orientation,
+        Orientation::FlipHorizontal
+            | Orientation::FlipVertical
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    if is_mirrored { imageops::flip_horizontal(&turned) } else { turned }
 }
 
-fn encode(picture: &DynamicImage, source: ImageFormat) -> Result<Picture, PictureError> {
-    let is_opaque = !picture.color().has_alpha();
+fn shrink(picture: RgbaImage, size: Size) -> RgbaImage {
+    let Plan { scaled, cut } = plan(picture.dimensions(), size);
+    let small = match picture.dimensions() == scaled {
+        true => picture,
+        false => imageops::thumbnail(&picture, scaled.0, scaled.1),
+    };
+    if cut == scaled {
+        return small;
+    }
+    let (left, top) = ((scaled.0 - cut.0) / 2, (scaled.1 - cut.1) / 2);
+    imageops::crop_imm(&small, left, top, cut.0, cut.1).to_image()
+}
+
+fn encode(picture: &RgbaImage, source: ImageFormat) -> Result<Picture, PictureError> {
+    let (width, height) = picture.dimensions();
+    let is_opaque = picture.pixels().all(|pixel| pixel[3] == u8::MAX);
     let is_photo = matches!(source, ImageFormat::Jpeg | ImageFormat::WebP) && is_opaque;
     let mut bytes = Vec::new();
     if is_photo {
+        let rgb: Vec<u8> = picture.pixels().flat_map(|p| [p[0], p[1], p[2]]).collect();
         let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
-        picture.to_rgb8().write_with_encoder(encoder).map_err(broken)?;
+        encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8).map_err(broken)?;
     } else {
-        let small = match is_opaque {
-            true => DynamicImage::from(picture.to_rgb8()),
-            false => DynamicImage::from(picture.to_rgba8()),
-        };
-        small.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).map_err(broken)?;
+        let encoder = PngEncoder::new(&mut bytes);
+        encoder.write_image(picture, width, height, ExtendedColorType::Rgba8).map_err(broken)?;
     }
     let content_type = if is_photo { "image/jpeg" } else { "image/png" };
-    Ok(Picture { bytes, content_type, width: picture.width(), height: picture.height() })
+    Ok(Picture { bytes, content_type, width, height })
 }
 
 fn broken(error: impl std::fmt::Display) -> PictureError {
