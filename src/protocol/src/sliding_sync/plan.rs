@@ -216,3 +216,7 @@ pub fn told_of<'a, E: crate::sync::Entry + 'a>(
     }
     users
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
