@@ -15,6 +15,7 @@ import {
   assertNoComplaints,
   encryption,
   isVerified,
+  knows,
   makeDevice,
   reads,
   setUpRecovery,
@@ -42,8 +43,8 @@ async function everyoneReads(clients, roomId, sender, body) {
 /** The backup has the keys of as many conversations as there were. */
 function isBackedUp(server, client, sessions) {
   const path = "/_matrix/client/v3/room_keys/version";
-  const look = async () => (await server.api(client.getAccessToken(), "GET", path)).count >= sessions;
-  return until("a full backup", look);
+  const fetched = () => server.api(client.getAccessToken(), "GET", path);
+  return until("a full backup", async () => (await fetched()).count >= sessions);
 }
 
 /** Fetches all of the backup with the key that this device was given, and reads the history. */
@@ -59,8 +60,9 @@ async function restoresHistory(client, roomId, texts) {
 
 /** The devices that `client` has sent keys to since `from`: "user device". */
 function recipientsOf(client, log, from) {
+  const sender = `Bearer ${client.getAccessToken()}`;
   const isKeys = ({ by, pathname }) =>
-    by === `Bearer ${client.getAccessToken()}` && pathname.includes("/sendToDevice/m.room.encrypted/");
+    by === sender && pathname.includes("/sendToDevice/m.room.encrypted/");
   const messages = log.slice(from).filter(isKeys).map(({ sent }) => JSON.parse(sent).messages);
   return messages
     .flatMap((users) => Object.entries(users))
@@ -76,11 +78,8 @@ async function deleteDevice(client, deviceId) {
   await client.deleteMultipleDevices([deviceId], auth);
 }
 
-/** Whether `client` still takes `device` for one of its user's. */
-async function knows(client, device) {
-  const userId = device.getUserId();
-  const devices = await client.getCrypto().getUserDeviceInfo([userId]);
-  return devices.get(userId)?.has(device.getDeviceId()) === true;
+function knowsDevice(client, device) {
+  return knows(client, device.getUserId(), device.getDeviceId());
 }
 
 test("two people with two devices each talk in secret, across a restart", async (t) => {
@@ -115,7 +114,8 @@ test("two people with two devices each talk in secret, across a restart", async 
 
   const all = [alice, alicesNew, bob, bobsNew];
   await until("all devices known", async () => {
-    const known = await Promise.all(all.flatMap((one) => all.map((other) => knows(one, other))));
+    const pairs = all.flatMap((one) => all.map((other) => [one, other]));
+    const known = await Promise.all(pairs.map((pair) => knowsDevice(...pair)));
     return known.every(Boolean);
   });
   await everyoneReads(all, roomId, alice, "to the four of us");
@@ -128,7 +128,7 @@ test("two people with two devices each talk in secret, across a restart", async 
   await deleteDevice(bob, bobsNew.getDeviceId());
   bobsNew.stopClient();
   const rest = [alice, alicesNew, bob];
-  await until("the deleted device forgotten", async () => !(await knows(alice, bobsNew)));
+  await until("the deleted device forgotten", async () => !(await knowsDevice(alice, bobsNew)));
   const before = log.length;
   await everyoneReads(rest, roomId, alice, "without it");
   const recipients = recipientsOf(alice, log, before);

@@ -96,6 +96,12 @@ export async function isVerified(client, device) {
   return status?.crossSigningVerified === true;
 }
 
+/** Whether `client` takes this device for one of that user's. */
+export async function knows(client, userId, deviceId) {
+  const devices = await client.getCrypto().getUserDeviceInfo([userId]);
+  return devices.get(userId)?.has(deviceId) === true;
+}
+
 /** A new device asks the same user's other one; people compare emoji on both. */
 export async function verifyBySas(newer, older) {
   const answered = answersVerification(older);

@@ -1,8 +1,8 @@
 """One device on matrix-nio that encrypts, driven by the test that started it.
 
-Each line of standard input is a command in JSON, `{"id": 1, "command": "say", ...}`; each is answered
-by a line on standard output, `{"id": 1, "result": ...}` or `{"id": 1, "error": "..."}`, when it is
-done. Lines with `log` are what the library complains of.
+Each line of standard input is a command in JSON, `{"id": 1, "command": "say", ...}`; each is
+answered by a line on standard output, `{"id": 1, "result": ...}` or `{"id": 1, "error": "..."}`,
+when it is done. Lines with `log` are what the library complains of.
 """
 
 import asyncio
