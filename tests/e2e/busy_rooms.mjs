@@ -27,9 +27,14 @@ export class BusyRoom {
     return new BusyRoom(server, room_id, founder, guests);
   }
 
-  #api(person, method, path, body) {
+  async #api(person, method, path, body) {
     const target = `${client}/rooms/${encodeURIComponent(this.id)}/${path}`;
-    return this.#server.api(person.access_token, method, target, body);
+    const token = person.access_token;
+    // A connection that was kept may end, with its server, just when it is used again.
+    const headers = { connection: "close" };
+    const answer = await this.#server.request(method, target, { token, body, headers });
+    assert.equal(answer.status, 200, `${method} ${target} ${JSON.stringify(answer.body)}`);
+    return answer.body;
   }
 
   async send(person, type, content) {
