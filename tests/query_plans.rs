@@ -19,6 +19,7 @@ use myelin::storage::events::{self, Selection};
 use myelin::storage::login_tokens;
 use myelin::storage::presence;
 use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
+use myelin::storage::push_rules;
 use myelin::storage::receipts;
 use myelin::storage::registration_tokens;
 use myelin::storage::relations::{self, ChildrenQuery, NewRelation};
@@ -385,7 +386,10 @@ fn of_keys() -> Vec<Statement> {
         e2e_room_keys_versions::insert(&user_id, "a", "{}"),
         e2e_room_keys_versions::fence(&user_id, 1),
         device_inbox::select_transaction("t", "x"),
-        device_inbox::select(&user_id, &device_id, 1, 100),
+        device_inbox::select(&user_id, &device_id, 1),
+        device_inbox::select_after(&user_id, &device_id, 1, 100),
+        push_rules::select_news(&user_id, 1),
+        device_lists::select_news(&user_id, 1),
         device_inbox::delete_upto(&user_id, &device_id, 1),
     ];
     statements.extend(e2e_one_time_keys::insert(&user_id, &device_id, &[&key], 1));

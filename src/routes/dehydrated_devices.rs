@@ -193,7 +193,7 @@ async fn page(access: Access, incoming: &Incoming, from: Option<&str>) -> Result
     let device_id: &DeviceId = row.device_id.as_str().into();
     let batch = vec![
         stream_positions::select_some(&[StreamName::ToDevice]),
-        device_inbox::select(&caller.user_id, device_id, since, limit),
+        device_inbox::select_after(&caller.user_id, device_id, since, limit),
     ];
     let mut results = Results::new(caller.context.batch(batch).await?);
     #[derive(Deserialize)]
@@ -203,7 +203,7 @@ async fn page(access: Access, incoming: &Incoming, from: Option<&str>) -> Result
     let now: Option<Position> = results.first()?;
     let inbox = Inbox::of(results.rows()?, limit);
     let now = now.map_or(0, |now| now.to_device);
-    let next = inbox.next.unwrap_or(now);
-    let is_limited = next != now;
+    let last = inbox.last.filter(|_| inbox.is_limited);
+    let (next, is_limited) = (last.unwrap_or(now), inbox.is_limited);
     Ok(Page { events: inbox.events, next_batch: format!("d{next}"), is_limited })
 }

@@ -15,6 +15,9 @@ use super::stream_positions::{StreamName, advance, current};
 /// Messages of one answer.
 pub const MESSAGES_MAX: usize = 100;
 
+/// Messages that a sync reads: those of the answer before, those of this one, and one more.
+const READ_MAX: usize = 2 * MESSAGES_MAX + 1;
+
 /// Messages that one statement removes.
 pub const REMOVED_MAX: u32 = 1000;
 
@@ -94,26 +97,40 @@ fn insert_where(condition: &str, lists: Vec<String>) -> impl Iterator<Item = Sta
 #[derive(Debug, Deserialize)]
 pub struct MessageRow {
     pub stream_id: i64,
+    /// How far the stream goes.
+    pub now: i64,
     /// JSON: an event with `content`, `sender` and `type`.
     pub message_json: Option<String>,
 }
 
-/// Reads the first [`MessageRow`]s of a device after `since`, in their order, and whether there
-/// are any up to it.
-pub fn select(
+/// Reads the first [`MessageRow`]s of a device, in their order, for an [`Inbox`] since a position.
+/// Those which the device has are removed after each sync, so they are fewer than are read.
+pub fn select(user_id: &UserId, device_id: &DeviceId, since: i64) -> Statement {
+    let now = current(StreamName::ToDevice);
+    Statement::new(format!(
+        "SELECT stream_id, {now} AS now,
+             CASE WHEN stream_id > ?3 OR ?3 > {now} THEN message_json END AS message_json
+         FROM device_inbox WHERE user_id = ?1 AND device_id = ?2 ORDER BY stream_id LIMIT ?4 + 0"
+    ))
+    .bind(user_id.as_str())
+    .bind(device_id.as_str())
+    .bind(since)
+    .bind(READ_MAX)
+}
+
+/// Reads the first [`MessageRow`]s of a device after `since`, one more than are wanted.
+pub fn select_after(
     user_id: &UserId,
     device_id: &DeviceId,
     since: i64,
     messages_max: usize,
 ) -> Statement {
-    Statement::new(
-        "SELECT * FROM (SELECT stream_id, message_json FROM device_inbox
-                        WHERE user_id = ?1 AND device_id = ?2 AND stream_id > ?3
-                        ORDER BY stream_id LIMIT ?4 + 0)
-         UNION ALL
-         SELECT * FROM (SELECT stream_id, NULL FROM device_inbox
-                        WHERE user_id = ?1 AND device_id = ?2 AND stream_id <= ?3 LIMIT 1)",
-    )
+    Statement::new(format!(
+        "SELECT stream_id, {} AS now, message_json FROM device_inbox
+         WHERE user_id = ?1 AND device_id = ?2 AND stream_id > ?3
+         ORDER BY stream_id LIMIT ?4 + 1",
+        current(StreamName::ToDevice)
+    ))
     .bind(user_id.as_str())
     .bind(device_id.as_str())
     .bind(since)
@@ -138,29 +155,33 @@ pub fn delete_upto(user_id: &UserId, device_id: &DeviceId, upto: i64) -> Stateme
 #[derive(Debug, Default)]
 pub struct Inbox {
     pub events: Vec<Box<RawValue>>,
-    /// Where the next answer goes on, if there may be more.
-    pub next: Option<i64>,
+    /// Of the last of them.
+    pub last: Option<i64>,
+    /// There are more.
+    pub is_limited: bool,
     /// There are messages that the device has acknowledged.
     pub has_acknowledged: bool,
 }
 
 impl Inbox {
-    /// Takes the rows of a [`select`] of so many messages.
+    /// Takes the rows of a [`select`] or a [`select_after`], so many messages of them.
     pub fn of(rows: Vec<MessageRow>, messages_max: usize) -> Self {
         let mut inbox = Self::default();
-        let mut last = None;
         let mut count = 0;
         for row in rows {
             let Some(json) = row.message_json else {
                 inbox.has_acknowledged = true;
                 continue;
             };
+            if count == messages_max {
+                inbox.is_limited = true;
+                break;
+            }
             count += 1;
-            last = Some(row.stream_id);
+            inbox.last = Some(row.stream_id);
             // What is no JSON cannot be sent to anybody.
             inbox.events.extend(RawValue::from_string(json).ok());
         }
-        inbox.next = last.filter(|_| count >= messages_max);
         inbox
     }
 }

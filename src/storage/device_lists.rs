@@ -8,7 +8,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::database::Statement;
-use super::stream_positions::{StreamName, advance, current};
+use super::stream_positions::{NOW, StreamName, advance, current};
 
 /// Records changes of a user's devices: `chosen` is a query whose `device_id` column names them;
 /// its parameters are ?1, the user, and those that `bind` adds. Run it while the query still
@@ -96,6 +96,29 @@ pub fn changed_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(to)
+}
+
+/// How far the stream of device lists goes.
+#[derive(Debug, Deserialize)]
+pub struct NewsRow {
+    pub position: i64,
+    /// JSON: the ids of [`changed_since`]; `None` if the stream has not moved.
+    pub changed: Option<String>,
+}
+
+/// Reads the [`NewsRow`] since a position: one row while the stream has not moved.
+pub fn select_news(user_id: &UserId, since: i64) -> Statement {
+    let Statement { sql, values } = changed_since(user_id, since, NOW);
+    Statement {
+        sql: format!(
+            "SELECT p.stream_id AS position, CASE WHEN p.stream_id > ?2 THEN
+                 (SELECT json_group_array(user_id) FROM ({sql})) END AS changed
+             FROM stream_positions p
+             WHERE p.stream_name = 'device_lists_stream' AND p.instance_name = 'master'"
+        )
+        .into(),
+        values,
+    }
 }
 
 /// Reads the `Meeting`s of the user with others at these places.

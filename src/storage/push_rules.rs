@@ -82,6 +82,26 @@ pub fn select_changed(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(to)
 }
 
+/// How far the stream of push rules goes, and whether the user's are among what is new.
+#[derive(Deserialize)]
+pub struct NewsRow {
+    pub position: i64,
+    #[serde(deserialize_with = "boolean")]
+    pub has_changed: bool,
+}
+
+/// Reads the [`NewsRow`] since a position: one row while the stream has not moved.
+pub fn select_news(user_id: &UserId, since: i64) -> Statement {
+    Statement::new(
+        "SELECT p.stream_id AS position, p.stream_id > ?2 AND EXISTS
+             (SELECT 1 FROM push_rules_stream WHERE user_id = ?1 AND stream_id > ?2) AS has_changed
+         FROM stream_positions p
+         WHERE p.stream_name = 'push_rules_stream' AND p.instance_name = 'master'",
+    )
+    .bind(user_id.as_str())
+    .bind(since)
+}
+
 /// Three statements for [`read_settings`]: what the joined members of a room have set.
 pub fn select_of_members(room_id: &RoomId) -> [Statement; 3] {
     select_of(

@@ -18,7 +18,7 @@ use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::events::{self, IgnoredRow};
 use crate::storage::presence::{self, PresenceRow};
-use crate::storage::push_rules::{self, ChangedRow, StoredRules};
+use crate::storage::push_rules::{self, StoredRules};
 use crate::storage::receipts::{self, ReceiptRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::stream_positions::{self, NOW, PositionRow, StreamName};
@@ -76,7 +76,7 @@ pub fn statements(look: &Look<'_>) -> Vec<Statement> {
         account_data::updated_in_rooms_since(user_id, account_data, NOW),
         room_tags::updated_since(user_id, account_data, NOW),
         typing::state_since(user_id, from(|token| token.typing_key), look.now_ms),
-        push_rules::select_changed(user_id, from(|token| token.push_rules_key), NOW),
+        push_rules::select_news(user_id, from(|token| token.push_rules_key)),
         events::ignored_users(user_id.as_str()),
     ];
     if look.presence {
@@ -112,7 +112,7 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
         room_account_data: results.rows()?,
         tags: results.rows()?,
         typing_states: results.rows()?,
-        push_rules_changed: results.first::<ChangedRow>()?.is_some(),
+        push_rules_changed: read_push_rules(results, &mut upto)?,
         ignored: results.rows()?.into_iter().map(|r: IgnoredRow| r.ignored_user_id).collect(),
         ..Changes::default()
     };
@@ -142,16 +142,21 @@ pub fn read(look: &Look<'_>, results: &mut Results) -> Result<Changes, DatabaseE
     Ok(changes)
 }
 
-/// The streams of which an answer shows something. The others stay where the client has them.
-pub const SHOWN_STREAMS: [StreamName; 8] = [
+/// Whether the push rules have changed; says how far their stream goes.
+fn read_push_rules(results: &mut Results, upto: &mut StreamToken) -> Result<bool, DatabaseError> {
+    let Some(row) = results.first::<push_rules::NewsRow>()? else { return Ok(false) };
+    upto.push_rules_key = row.position;
+    Ok(row.has_changed)
+}
+
+/// The streams of which an answer shows something, but for those whose position comes with their
+/// news: that is one row less to read. The others stay where the client has them.
+pub const SHOWN_STREAMS: [StreamName; 5] = [
     StreamName::Events,
     StreamName::AccountData,
     StreamName::Receipts,
     StreamName::Presence,
     StreamName::Typing,
-    StreamName::PushRules,
-    StreamName::ToDevice,
-    StreamName::DeviceLists,
 ];
 
 /// A token of all positions.

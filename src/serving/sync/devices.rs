@@ -15,9 +15,8 @@ use super::changes::Look;
 use crate::context::Context;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::device_inbox::{self, Inbox, MESSAGES_MAX};
-use crate::storage::device_lists::{self, ChangedRow};
+use crate::storage::device_lists::{self, NewsRow};
 use crate::storage::e2e_one_time_keys::{self, CountsRow};
-use crate::storage::stream_positions::NOW;
 
 /// What the first look has found.
 #[derive(Debug, Default)]
@@ -47,23 +46,27 @@ pub fn places<'a>(
     }
 }
 
+fn parse(ids: &str) -> Result<Vec<OwnedUserId>, DatabaseError> {
+    serde_json::from_str(ids).map_err(|error| DatabaseError::Row(error.to_string()))
+}
+
 impl DeviceNews {
     /// The statements of a look; [`DeviceNews::read`] takes their results.
     pub fn statements(look: &Look<'_>) -> Vec<Statement> {
         let mut batch = Vec::new();
         if let Some(device_id) = look.device_id {
             let since = look.since.map_or(0, |since| since.to_device_key);
-            batch.push(device_inbox::select(look.user_id, device_id, since, MESSAGES_MAX));
+            batch.push(device_inbox::select(look.user_id, device_id, since));
             batch.push(e2e_one_time_keys::select_counts(look.user_id, device_id));
         }
-        if let Some(since) = lists_since(look.since) {
-            batch.push(device_lists::changed_since(look.user_id, since, NOW));
+        if let Some(since) = look.since {
+            batch.push(device_lists::select_news(look.user_id, since.device_list_key.stream));
         }
         batch
     }
 
-    /// Takes the results of [`DeviceNews::statements`]. If not all messages fit, `upto` goes back
-    /// to the last one that does.
+    /// Takes the results of [`DeviceNews::statements`]. `upto` goes to the last message that is
+    /// told, or stays where the client is: what comes for others does not move it.
     ///
     /// # Errors
     /// If the rows are not of those statements.
@@ -77,14 +80,18 @@ impl DeviceNews {
         if look.device_id.is_some() {
             news.inbox = Inbox::of(results.rows()?, MESSAGES_MAX);
             news.counts = results.first()?.unwrap_or_default();
-            // A token ahead of the log acknowledges nothing of it.
-            let is_ahead = look.since.is_some_and(|since| since.to_device_key > upto.to_device_key);
-            news.inbox.has_acknowledged &= !is_ahead;
-            upto.to_device_key = news.inbox.next.unwrap_or(upto.to_device_key);
+            upto.to_device_key = news.inbox.last.unwrap_or(upto.to_device_key);
+        }
+        let row: Option<NewsRow> = match look.since {
+            Some(_) => results.first()?,
+            None => None,
+        };
+        if let Some(row) = &row {
+            upto.device_list_key = row.position.into();
         }
         if lists_since(look.since).is_some() {
-            let rows: Vec<ChangedRow> = results.rows()?;
-            news.changed = rows.into_iter().map(|row| row.user_id).collect();
+            let changed = row.and_then(|row| row.changed);
+            news.changed = changed.map(|ids| parse(&ids)).transpose()?.unwrap_or_default();
             news.places = places(look, rooms.values());
         }
         Ok(news)

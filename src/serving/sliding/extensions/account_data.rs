@@ -15,7 +15,7 @@ use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::push_rules::{self, ChangedRow, StoredRules};
 use crate::storage::room_tags::{self, TagRow};
-use crate::storage::stream_positions::NOW;
+use crate::storage::stream_positions::{NOW, StreamName};
 
 pub struct AccountData {
     scope: Scope,
@@ -48,6 +48,10 @@ impl AccountData {
 }
 
 impl Extension for AccountData {
+    fn streams(&self) -> &'static [StreamName] {
+        &[StreamName::PushRules]
+    }
+
     fn look(&self, ask: &Ask<'_>) -> Vec<Statement> {
         let since = ask.since.map_or(0, |since| since.account_data_key);
         // Of a first request all rooms are new: they are read with their contents.

@@ -13,7 +13,7 @@ use super::{Ask, Extension, Part, Told};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::device_lists::{self, ChangedRow};
 use crate::storage::e2e_one_time_keys::{self, CountsRow};
-use crate::storage::stream_positions::NOW;
+use crate::storage::stream_positions::{NOW, StreamName};
 use crate::storage::sync;
 
 #[derive(Default)]
@@ -25,6 +25,10 @@ pub struct EndToEnd {
 }
 
 impl Extension for EndToEnd {
+    fn streams(&self) -> &'static [StreamName] {
+        &[StreamName::DeviceLists]
+    }
+
     fn look(&self, ask: &Ask<'_>) -> Vec<Statement> {
         let mut batch = Vec::new();
         if let Some(device_id) = ask.device_id {

@@ -39,7 +39,7 @@ impl Extension for ToDevice {
     fn look(&self, ask: &Ask<'_>) -> Vec<Statement> {
         let mut batch = vec![stream_positions::select_some(&[StreamName::ToDevice])];
         if let Some(device_id) = ask.device_id {
-            batch.push(device_inbox::select(ask.user_id, device_id, self.since, self.limit));
+            batch.push(device_inbox::select(ask.user_id, device_id, self.since));
         }
         batch
     }
@@ -79,7 +79,10 @@ impl Extension for ToDevice {
         _sent: &HashSet<OwnedEventId>,
         _connection: &mut Connection,
     ) -> Option<Part> {
-        let next = self.inbox.next.unwrap_or(self.now.max(self.since)).to_string();
+        let next = match self.inbox.last {
+            Some(last) => last.to_string(),
+            None => self.now.max(self.since).to_string(),
+        };
         let events = std::mem::take(&mut self.inbox.events);
         let is_news = !events.is_empty();
         let content = raw_json(&json!({ "next_batch": next, "events": events }));
