@@ -93,8 +93,9 @@ pub struct NewsRow {
 /// Reads the [`NewsRow`] since a position: one row while the stream has not moved.
 pub fn select_news(user_id: &UserId, since: i64) -> Statement {
     Statement::new(
-        "SELECT p.stream_id AS position, p.stream_id > ?2 AND EXISTS
-             (SELECT 1 FROM push_rules_stream WHERE user_id = ?1 AND stream_id > ?2) AS has_changed
+        "SELECT p.stream_id AS position, CASE WHEN p.stream_id > ?2 THEN EXISTS
+             (SELECT 1 FROM push_rules_stream WHERE user_id = ?1 AND stream_id > ?2) END
+             AS has_changed
          FROM stream_positions p
          WHERE p.stream_name = 'push_rules_stream' AND p.instance_name = 'master'",
     )
