@@ -1035,6 +1035,8 @@ CREATE TABLE IF NOT EXISTS pushers (
     instance_name TEXT,
     UNIQUE (app_id, pushkey, user_name)
 );
+CREATE INDEX IF NOT EXISTS myelin_pushers_user
+    ON pushers (user_name);
 
 CREATE TABLE IF NOT EXISTS deleted_pushers (
     stream_id BIGINT NOT NULL,

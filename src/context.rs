@@ -7,16 +7,20 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{self, StreamExt};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
-use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
+use crate::durable::{GuardCommand, GuardReply, PushCommand, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;
 use crate::storage::media_files::{FileBody, FileError};
+
+/// Senders of notifications that are told at once: in a large room most members have one.
+const SENDERS_AT_ONCE_MAX: usize = 20;
 
 /// The runtime under the server.
 #[async_trait(?Send)]
@@ -44,6 +48,13 @@ pub trait Platform {
 
     /// Tells the notifiers that something has been written. It may be lost; it carries positions.
     async fn announce(&self, announcement: Announcement) -> Announced;
+
+    /// Tells the sender of somebody's notifications to look. It may be lost.
+    async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError>;
+
+    /// Has a sender told [`PushCommand::Retry`] at this time, in place of any earlier such wish.
+    /// Only the sender itself asks; it outlives a restart.
+    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError>;
 
     /// Registers a waiting `/sync` of this user with the notifiers, or an `/events` of somebody
     /// who looks into a room.
@@ -302,6 +313,24 @@ impl Context {
                 }
                 platform.announce(told).await;
             }
+        }));
+    }
+
+    /// Tells the senders of these users' notifications, after the answer has been sent.
+    pub fn push(&self, user_ids: Vec<OwnedUserId>, command: PushCommand) {
+        if user_ids.is_empty() {
+            return;
+        }
+        let platform = self.platform.clone();
+        self.platform.spawn(Box::pin(async move {
+            let platform = &platform;
+            let tell = |user_id: OwnedUserId| async move {
+                // The next notification, or the sweep, makes up for it.
+                if let Err(error) = platform.push(&user_id, command).await {
+                    crate::log::warn(&format!("a push to {user_id} has to wait: {error}"));
+                }
+            };
+            stream::iter(user_ids).for_each_concurrent(SENDERS_AT_ONCE_MAX, tell).await;
         }));
     }
 

@@ -4,12 +4,13 @@
 use crate::accounts::user_interactive::SESSION_LIFETIME_MS;
 use crate::accounts::{deactivation, presence, user_directory};
 use crate::context::Context;
-use crate::durable::RoomCommand;
+use crate::durable::{PushCommand, RoomCommand};
 use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::serving::search;
 use crate::storage::database::Results;
 use crate::storage::event_push_summary::{self, Range};
+use crate::storage::push_queue::{self, UserRow};
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
     device_inbox, login_tokens, media, sliding_sync_connections, typing, ui_auth_sessions,
@@ -36,6 +37,7 @@ pub async fn run(context: &Context) {
         "filling the search index",
         search::follow(context, search::SWEEP_STEPS_MAX).await.map(drop),
     );
+    report("pushing what was forgotten", push_forgotten(context).await);
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", presence::expire(context).await);
@@ -77,6 +79,15 @@ async fn end_typing(context: &Context) -> Result<(), ApiError> {
             crate::log::warn(&format!("typing in {} woke nobody: {error}", row.room_id));
         }
     }
+    Ok(())
+}
+
+/// Senders that were not told to look. Those whose gateways fail have an alarm.
+async fn push_forgotten(context: &Context) -> Result<(), ApiError> {
+    let received_after_ms = context.now_ms().saturating_sub(2 * INTERVAL_MS);
+    let read = context.batch(vec![push_queue::select_behind(received_after_ms)]).await?;
+    let users = Results::new(read).rows::<UserRow>()?.into_iter();
+    context.push(users.map(|row| row.user_id).collect(), PushCommand::Notify);
     Ok(())
 }
 

@@ -139,6 +139,18 @@ pub enum GuardReply {
     Matches(bool),
 }
 
+/// What the sender of somebody's notifications is told. It carries no data: the sender looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushCommand {
+    /// There may be a notification.
+    Notify,
+    /// Something may have been read.
+    Read,
+    /// It is time to try gateways again that have failed.
+    Retry,
+}
+
 /// Something has been written: who should look? Carries no data, and may be lost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,13 +3,15 @@
 
 mod account_guard;
 pub mod commands;
+mod push_sender;
 pub mod room;
 pub mod sync_notifier;
 
 pub use account_guard::AccountGuard;
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, KnownParent,
-    MembershipAction, NewEvent, News, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited,
+    MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited,
     Waiter,
 };
+pub use push_sender::PushSender;
 pub use sync_notifier::Announced;

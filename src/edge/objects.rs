@@ -3,15 +3,15 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
-use super::platform::{COST_HEADER, EdgePlatform, Spawner};
+use super::platform::{COST_HEADER, EdgePlatform, SENDER_USER_KEY, Spawner};
 use crate::context::{Context, Meter};
 use crate::durable::room::Room as Writer;
-use crate::durable::{RoomCommand, RoomReply};
+use crate::durable::{PushCommand, RoomCommand, RoomReply};
 use crate::error::ApiError;
 
 /// See `durable::account_guard`.
@@ -67,6 +67,44 @@ impl DurableObject for AccountGuard {
             Err(error) => Err(error),
         };
         answer(outcome)
+    }
+}
+
+/// See `durable::push_sender`.
+#[durable_object]
+pub struct PushSender {
+    state: Rc<State>,
+    env: Env,
+    sender: OnceCell<Rc<crate::durable::PushSender>>,
+}
+
+impl PushSender {
+    fn handle(&self, user_id: OwnedUserId, command: PushCommand) -> Result<(), ApiError> {
+        let context = EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()))?;
+        let sender = self.sender.get_or_init(|| crate::durable::PushSender::new(user_id));
+        sender.handle(&context, command);
+        Ok(())
+    }
+}
+
+impl DurableObject for PushSender {
+    fn new(state: State, env: Env) -> Self {
+        Self { state: Rc::new(state), env, sender: OnceCell::new() }
+    }
+
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let told = command::<(OwnedUserId, PushCommand)>(&mut request).await;
+        answer(told.and_then(|(user_id, command)| self.handle(user_id, command)))
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        let user_id: Option<OwnedUserId> = self.state.storage().get(SENDER_USER_KEY).await?;
+        if let Some(user_id) = user_id
+            && let Err(error) = self.handle(user_id, PushCommand::Retry)
+        {
+            crate::log::error(&format!("an alarm was in vain: {error}"));
+        }
+        Response::empty()
     }
 }
 

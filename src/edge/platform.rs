@@ -6,7 +6,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Array, Object, Reflect};
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::context::{Context, Isolate, Meter, Platform};
 use crate::durable::sync_notifier::{notifier_of, shares};
 use crate::durable::{Announced, Announcement, Waiter};
-use crate::durable::{GuardCommand, GuardReply, RoomCommand, RoomReply};
+use crate::durable::{GuardCommand, GuardReply, PushCommand, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::log;
 use crate::outbound::{Bounds, FetchError};
@@ -37,6 +37,9 @@ pub enum Spawner {
 
 /// What an object's answer has cost: see [`Meter::to_text`].
 pub const COST_HEADER: &str = "x-cost";
+
+/// Where a sender of notifications keeps whose it is.
+pub const SENDER_USER_KEY: &str = "user_id";
 
 pub struct EdgePlatform {
     env: Env,
@@ -184,6 +187,22 @@ impl Platform for EdgePlatform {
             true => Announced::MembersNeeded,
             false => Announced::Told,
         }
+    }
+
+    async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError> {
+        self.ask(self.stub("PUSH_SENDER", user_id.as_str())?, &(user_id, command)).await
+    }
+
+    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
+        let Spawner::Object(state) = &self.spawner else {
+            return Err(ApiError::internal("only objects have alarms"));
+        };
+        let storage = state.storage();
+        // An alarm does not say whose it is.
+        storage.put(SENDER_USER_KEY, user_id.as_str()).await.map_err(ApiError::internal)?;
+        let wait_ms = at_ms.saturating_sub(self.now_ms());
+        let wait_ms = i64::try_from(wait_ms).unwrap_or(i64::MAX);
+        storage.set_alarm(wait_ms).await.map_err(ApiError::internal)
     }
 
     async fn register_waiter(

@@ -5,7 +5,12 @@
 
 pub mod cas;
 pub mod pages;
+pub mod push_gateway;
 pub mod recaptcha;
+
+use url::Url;
+
+use crate::config::Config;
 
 /// How long an answer may take, and how large its body may be.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +23,15 @@ pub struct Bounds {
 
 /// Of services that answer a question in a few lines.
 const SMALL_ANSWER: Bounds = Bounds { timeout_ms: 10_000, bytes_max: 64 * 1024, is_public: false };
+
+/// Whether a variable lists the host of this address: one of the own network that the operator
+/// lets the server reach.
+fn is_private_host(config: &Config, variable: &str, url: &Url) -> bool {
+    let allowed = config.variable(variable).unwrap_or_default();
+    let host = url.host_str().unwrap_or_default();
+    matches!(url.scheme(), "http" | "https")
+        && allowed.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(host))
+}
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,11 +4,13 @@ use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, LOCATION, USER_AGENT};
 use myelin_protocol::media::address;
 use url::Url;
 
-use super::{Bounds, FetchError};
-use crate::config::Config;
+use super::{Bounds, FetchError, is_private_host};
 use crate::context::Context;
 
 const REDIRECTS_MAX: usize = 5;
+
+/// The variable that lists hosts of the own network.
+const PRIVATE_HOSTS: &str = "URL_PREVIEW_PRIVATE_HOSTS";
 
 /// Sites tell what they know to those who look like a robot that makes previews.
 const AGENT: &str = "Myelin (bot; +https://spec.matrix.org)";
@@ -33,7 +35,7 @@ pub struct Found {
 pub async fn fetch(context: &Context, url: &Url) -> Result<Found, FetchError> {
     let mut url = url.clone();
     for _ in 0..=REDIRECTS_MAX {
-        let is_allowed = is_allowed(&context.config, &url);
+        let is_allowed = is_private_host(&context.config, PRIVATE_HOSTS, &url);
         if !is_allowed && !address::is_public_url(&url) {
             return Err(FetchError::NotPublic);
         }
@@ -63,12 +65,4 @@ pub async fn fetch(context: &Context, url: &Url) -> Result<Found, FetchError> {
         }
     }
     Err(FetchError::Unreachable("it redirects again and again".to_owned()))
-}
-
-/// Hosts of the own network that the operator lets people look at.
-fn is_allowed(config: &Config, url: &Url) -> bool {
-    let allowed = config.variable("URL_PREVIEW_PRIVATE_HOSTS").unwrap_or_default();
-    let host = url.host_str().unwrap_or_default();
-    matches!(url.scheme(), "http" | "https")
-        && allowed.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(host))
 }

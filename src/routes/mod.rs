@@ -32,6 +32,7 @@ mod profile;
 mod public_rooms;
 mod push_rule_changes;
 mod push_rules;
+mod pushers;
 mod receipts;
 mod register;
 mod relations;
@@ -92,6 +93,7 @@ pub fn table() -> Vec<Route> {
         profile::routes(),
         push_rule_changes::routes(),
         push_rules::routes(),
+        pushers::routes(),
         receipts::routes(),
         room_keys::routes(),
         keys_upload::routes(),

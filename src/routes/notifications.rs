@@ -1,4 +1,4 @@
-//! What somebody was notified about, and where to. Client-Server API, "Push Notifications".
+//! What somebody was notified about. Client-Server API, "Push Notifications".
 
 use std::collections::HashMap;
 
@@ -16,7 +16,6 @@ use crate::storage::database::Results;
 use crate::storage::event_pages;
 use crate::storage::event_push_actions::{self, NotificationRow};
 use crate::storage::events::{self, IgnoredRow, ReaderRow};
-use crate::storage::pushers::{self, PusherRow};
 use crate::storage::stream_positions::NOW;
 
 const LIMIT_DEFAULT: u64 = 50;
@@ -24,21 +23,7 @@ const LIMIT_MAX: u64 = 500;
 
 pub fn routes() -> Vec<Route> {
     let notifications = &["/_matrix/client/v3/notifications", "/_matrix/client/r0/notifications"];
-    let pushers = &["/_matrix/client/v3/pushers", "/_matrix/client/r0/pushers"];
-    vec![
-        raw(Method::GET, notifications, list_notifications),
-        raw(Method::GET, pushers, list_pushers),
-    ]
-}
-
-/// `GET /_matrix/client/v3/pushers`
-async fn list_pushers(access: Access, _incoming: Incoming) -> Result<Answer, ApiError> {
-    let read = pushers::select(access.token()?);
-    let (caller, results) = access.authenticate_with(vec![read]).await?;
-    caller.must_not_be_guest()?;
-    let rows: Vec<PusherRow> = Results::new(results).rows()?;
-    let pushers: Result<Vec<Value>, _> = rows.iter().map(PusherRow::to_json).collect();
-    answer(&json!({ "pushers": pushers.map_err(ApiError::internal)? }))
+    vec![raw(Method::GET, notifications, list_notifications)]
 }
 
 /// `GET /_matrix/client/v3/notifications`

@@ -7,10 +7,11 @@ use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::endpoint::{Access, Caller, Route, batched};
 use crate::accounts::presence;
-use crate::durable::{Announcement, RoomCommand};
+use crate::durable::{Announcement, PushCommand, RoomCommand};
 use crate::error::ApiError;
 use crate::storage::database::{Results, Statement};
 use crate::storage::local_memberships::{self, MembershipRow};
+use crate::storage::push_queue::{self, UserRow};
 use crate::storage::read_markers;
 use crate::storage::receipts::{self, EventOrderRow, Receipt, RelatedRow};
 
@@ -76,9 +77,12 @@ async fn mark(access: Access, marks: Marks) -> Result<(), ApiError> {
         return Ok(());
     }
     let (marked, actor) = (writes.len(), caller.actor());
+    writes.push(push_queue::select_user(&caller.user_id));
     writes.extend(presence::rouse(&actor));
     let mut results = Results::new(caller.context.batch(writes).await?);
     results.skip(marked);
+    let pushed = results.rows::<UserRow>()?.into_iter().map(|row| row.user_id).collect();
+    caller.context.push(pushed, PushCommand::Read);
     presence::roused(&actor, &results.rows()?);
     if marks.receipts.iter().any(|(kind, _)| *kind == "m.read") {
         wake_room(&caller, marks.room_id);

@@ -5,6 +5,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::database::Statement;
+use super::pushers;
 
 /// A user whose rooms have not all been left.
 #[derive(Debug, Deserialize)]
@@ -19,13 +20,14 @@ fn of_user(statements: &[&'static str], user_id: &UserId) -> Vec<Statement> {
 /// Marks the account as deactivated and its rooms as to be left, and removes addresses, pushers,
 /// account data and key backups. Devices and tokens are removed by their own files.
 pub fn deactivate(user_id: &UserId) -> Vec<Statement> {
-    of_user(
+    let bind = |statement: Statement| statement.bind(user_id.as_str());
+    let mut statements = pushers::delete_where("user_name = ?1", bind).to_vec();
+    statements.extend(of_user(
         &[
             "UPDATE users SET deactivated = 1, password_hash = NULL WHERE name = ?1",
             "INSERT INTO users_pending_deactivation (user_id) VALUES (?1)",
             "DELETE FROM user_threepids WHERE user_id = ?1",
             "DELETE FROM user_threepid_id_server WHERE user_id = ?1",
-            "DELETE FROM pushers WHERE user_name = ?1",
             "DELETE FROM account_validity WHERE user_id = ?1",
             "DELETE FROM account_data WHERE user_id = ?1",
             "DELETE FROM room_account_data WHERE user_id = ?1",
@@ -39,7 +41,8 @@ pub fn deactivate(user_id: &UserId) -> Vec<Statement> {
             "DELETE FROM e2e_room_keys_versions WHERE user_id = ?1",
         ],
         user_id,
-    )
+    ));
+    statements
 }
 
 /// Removes the profile, and hides the user's messages from who joins later.

@@ -4,7 +4,7 @@ use ruma::{OwnedDeviceId, UserId};
 use serde::Deserialize;
 
 use super::database::Statement;
-use super::{access_tokens, device_lists};
+use super::{access_tokens, device_lists, pushers};
 
 /// A device as its owner sees it.
 #[derive(Debug, Deserialize)]
@@ -103,7 +103,6 @@ const TABLES: &[(&str, &str)] = &[
     ("event_txn_id_device_id", "user_id"),
     ("myelin_to_device_txns", "user_id"),
     ("myelin_sliding_sync_connections", "user_id"),
-    ("pushers", "user_name"),
 ];
 
 /// Removes devices with their tokens, keys, messages, transaction ids and pushers, and tells
@@ -121,6 +120,9 @@ pub fn delete(user_id: &UserId, selection: Selection<'_>, now_ms: u64) -> Vec<St
         format!("SELECT device_id FROM devices WHERE user_id = ?1 AND hidden = 0 AND {condition}");
     let mut statements = device_lists::record(user_id, &existing, chosen, now_ms);
     statements.push(chosen(access_tokens::delete_refresh_tokens(user_id, condition)));
+    let of_devices = format!("user_name = ?1 AND {condition}");
+    let bind = |statement: Statement| chosen(statement.bind(user_id.as_str()));
+    statements.extend(pushers::delete_where(&of_devices, bind));
     for (table, user) in TABLES {
         let sql = format!("DELETE FROM {table} WHERE {user} = ?1 AND {condition}");
         statements.push(chosen(Statement::new(sql).bind(user_id.as_str())));

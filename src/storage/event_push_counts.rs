@@ -82,6 +82,32 @@ pub(super) const ROOM_READ_TO: &str = "coalesce((SELECT max(r.event_stream_order
 
 /// Reads the [`CountRow`]s of a user's joined rooms among these.
 pub fn select(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
+    let rooms = "json_each(?2) j CROSS JOIN local_current_membership m
+                 ON m.user_id = ?1 AND m.room_id = j.value";
+    Statement::new(counts(rooms)).bind(user_id.as_str()).bind_json(&room_ids)
+}
+
+/// What an app's icon shows.
+#[derive(Debug, Deserialize)]
+pub struct BadgeRow {
+    pub unread: u64,
+}
+
+/// Reads the [`BadgeRow`] of a user: in how many rooms something unread notifies, and how many
+/// invitations there are.
+pub fn select_badge(user_id: &UserId) -> Statement {
+    let counts = counts("(SELECT * FROM local_current_membership WHERE user_id = ?1) m");
+    Statement::new(format!(
+        "SELECT (SELECT count(*) FROM local_current_membership
+                 WHERE user_id = ?1 AND membership = 'invite')
+             + (SELECT count(DISTINCT room_id) FROM ({counts}) WHERE notification_count > 0)
+             AS unread"
+    ))
+    .bind(user_id.as_str())
+}
+
+/// The counts of the joined ones of these rooms.
+fn counts(rooms: &str) -> String {
     let is_valid = |read_to: &str| {
         format!(
             "(s.last_receipt_stream_ordering = {read_to}
@@ -90,12 +116,10 @@ pub fn select(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
         )
     };
     let (valid, valid_for_action) = (is_valid(&read_to("s.thread_id")), is_valid("a.read_to"));
-    Statement::new(format!(
+    format!(
         "WITH rooms AS MATERIALIZED (
              SELECT m.room_id, m.user_id, {ROOM_READ_TO} AS read_to
-             FROM json_each(?2) j CROSS JOIN local_current_membership m
-                 ON m.user_id = ?1 AND m.room_id = j.value
-             WHERE m.membership = 'join'),
+             FROM {rooms} WHERE m.membership = 'join'),
          counted AS (SELECT stream_ordering AS upto FROM event_push_summary_stream_ordering),
          actions AS (
              SELECT a.room_id, a.thread_id, a.stream_ordering, a.notif, a.highlight,
@@ -122,7 +146,5 @@ pub fn select(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
              FROM actions a WHERE a.stream_ordering > a.read_to)
          GROUP BY room_id, thread_id",
         read_to_action = read_to("a.thread_id"),
-    ))
-    .bind(user_id.as_str())
-    .bind_json(&room_ids)
+    )
 }

@@ -30,6 +30,7 @@ pub mod profiles;
 pub mod public_rooms;
 pub mod push_rule_changes;
 pub mod push_rules;
+pub mod push_queue;
 pub mod pushers;
 pub mod read_markers;
 pub mod receipts;

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 6;
+pub const REVISION: i64 = 7;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -76,6 +76,12 @@ pub const DELTAS: &[Delta] = &[
              key_count INTEGER NOT NULL,
              PRIMARY KEY (user_id, version)
          ) WITHOUT ROWID"])],
+    },
+    Delta {
+        revision: 7,
+        name: "pushers_of_users",
+        steps: &[Step::Once(&["CREATE INDEX IF NOT EXISTS myelin_pushers_user
+             ON pushers (user_name)"])],
     },
 ];
 

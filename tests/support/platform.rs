@@ -14,13 +14,14 @@ use myelin::config::Config;
 use myelin::context::{Context, Isolate, Meter, Platform};
 use myelin::durable::room::Room;
 use myelin::durable::{
-    AccountGuard, Announced, Announcement, GuardCommand, GuardReply, RoomCommand, RoomReply, Waiter,
+    AccountGuard, Announced, Announcement, GuardCommand, GuardReply, PushCommand, PushSender,
+    RoomCommand, RoomReply, Waiter,
 };
 use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
 use myelin::storage::media_files::{FileBody, FileError, FilePart};
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::internet::Internet;
 use super::notifiers::Notifiers;
@@ -40,6 +41,8 @@ pub struct SqlitePlatform {
     isolate: RefCell<Rc<Isolate>>,
     rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
     guards: RefCell<HashMap<String, Rc<AccountGuard>>>,
+    senders: RefCell<HashMap<OwnedUserId, Rc<PushSender>>>,
+    alarms: RefCell<HashMap<OwnedUserId, u64>>,
     spawner: LocalSpawner,
     now_ms: Cell<u64>,
     sleepers: RefCell<Vec<(u64, Waker)>>,
@@ -103,6 +106,8 @@ impl SqlitePlatform {
             isolate: RefCell::default(),
             rooms: RefCell::default(),
             guards: RefCell::default(),
+            senders: RefCell::default(),
+            alarms: RefCell::default(),
             spawner,
             now_ms: Cell::new(1_700_000_000_000),
             sleepers: RefCell::default(),
@@ -121,11 +126,18 @@ impl SqlitePlatform {
         }
     }
 
-    /// Forgets everything that is not in the database.
+    fn sender(&self, user_id: &UserId) -> Rc<PushSender> {
+        let mut senders = self.senders.borrow_mut();
+        let new = || PushSender::new(user_id.to_owned());
+        senders.entry(user_id.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Forgets everything that is not in the database, but for alarms.
     pub fn restart(&self) {
         self.isolate.take();
         self.rooms.borrow_mut().clear();
         self.guards.borrow_mut().clear();
+        self.senders.borrow_mut().clear();
         self.notifiers.close();
     }
 
@@ -243,6 +255,27 @@ impl Platform for SqlitePlatform {
         }
         let count = self.config.borrow().sync_notifiers;
         self.notifiers.announce(announcement, count)
+    }
+
+    async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError> {
+        self.hop().await;
+        self.sender(user_id).handle(&self.context(), command);
+        Ok(())
+    }
+
+    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
+        let platform = self.me.upgrade().expect("the platform lives");
+        let user_id = user_id.to_owned();
+        self.alarms.borrow_mut().insert(user_id.clone(), at_ms);
+        self.spawn(Box::pin(async move {
+            platform.sleep(at_ms.saturating_sub(platform.now_ms())).await;
+            // A later wish has taken the place of this one.
+            if platform.alarms.borrow().get(&user_id) == Some(&at_ms) {
+                platform.alarms.borrow_mut().remove(&user_id);
+                platform.sender(&user_id).handle(&platform.context(), PushCommand::Retry);
+            }
+        }));
+        Ok(())
     }
 
     async fn register_waiter(

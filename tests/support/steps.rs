@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use futures_util::future::{LocalBoxFuture, join};
 use myelin::context::{Context, Platform};
 use myelin::durable::{
-    Announced, Announcement, GuardCommand, GuardReply, News, RoomCommand, RoomReply, Waited, Waiter,
+    Announced, Announcement, GuardCommand, GuardReply, News, PushCommand, RoomCommand, RoomReply,
+    Waited, Waiter,
 };
 use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
 use myelin::storage::media_files::{FileBody, FileError};
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
 
 use super::platform::{SqlitePlatform, give_way};
 
@@ -130,6 +131,14 @@ impl Platform for Steps {
 
     async fn announce(&self, announcement: Announcement) -> Announced {
         self.inner.announce(announcement).await
+    }
+
+    async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError> {
+        self.inner.push(user_id, command).await
+    }
+
+    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
+        self.inner.set_alarm(user_id, at_ms).await
     }
 
     async fn register_waiter(

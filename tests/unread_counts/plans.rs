@@ -2,7 +2,7 @@
 
 use myelin::storage::database::Statement;
 use myelin::storage::event_push_actions::{self, NoticeRow};
-use myelin::storage::{event_push_counts, event_push_summary, push_rules};
+use myelin::storage::{event_push_counts, event_push_summary, push_queue, push_rules};
 use ruma::{room_id, user_id};
 use serde_json::Value;
 
@@ -72,6 +72,15 @@ fn everything_is_found_by_index() {
     statements.extend(push_rules::select_of_members(room_id));
     statements.extend(push_rules::select_of_changed_members(room_id, 1));
     statements.extend(push_rules::select_of_users(&[user_id]));
+    statements.extend([
+        event_push_counts::select_badge(user_id),
+        push_queue::select_pushed(room_id.as_str(), &["$a"]),
+        push_queue::select_user(user_id),
+        push_queue::select_destinations(user_id),
+        push_queue::select_oldest(user_id, None),
+        push_queue::select_newest(user_id, 9),
+    ]);
+    statements.extend(push_queue::select_details(user_id, room_id.as_str(), "$a"));
     for statement in statements {
         let found = walks(&house, &statement);
         assert_eq!(found, [""; 0], "{}\n{:#?}", statement.sql, plan(&house, &statement));

@@ -147,9 +147,15 @@ impl Room {
             statements(context, loaded, decided)
         };
         let written = statements.len();
+        let select_pushed = push::select_pushed(decided);
+        let may_push = select_pushed.is_some();
+        statements.extend(select_pushed);
         statements.extend(push::select_rules_of(&newcomers));
         let mut results = context.batch(statements).await?;
         let mut rules = Results::new(results.split_off(written));
+        if may_push {
+            push::send(context, &mut rules);
+        }
         // The fence comes first, then the allocations.
         let mut results = Results::new(results);
         results.skip(1);

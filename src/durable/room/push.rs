@@ -17,9 +17,11 @@ use serde_json::{Map, Value};
 
 use super::decide::{Decided, Written};
 use super::load::Loaded;
-use crate::durable::{MembershipAction, RoomCommand};
+use crate::context::Context;
+use crate::durable::{MembershipAction, PushCommand, RoomCommand};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_push_actions::{self, NoticeRow};
+use crate::storage::push_queue::{self, UserRow};
 use crate::storage::push_rules;
 use crate::storage::stream_positions::{self, StreamName};
 
@@ -182,6 +184,20 @@ pub fn learn_newcomers(
     rules.position = rules.position.filter(|_| is_new_room);
     rules.apply(loaded);
     Ok(())
+}
+
+/// What brings those who are notified and have a pusher; for [`send`]. `None` if nobody is.
+pub fn select_pushed(decided: &Decided) -> Option<Statement> {
+    let notify = decided.events.iter().filter(|written| !written.notices.is_empty());
+    let event_ids: Vec<&str> = notify.map(|written| written.event.event_id.as_str()).collect();
+    let select = || push_queue::select_pushed(decided.room_id.as_str(), &event_ids);
+    (!event_ids.is_empty()).then(select)
+}
+
+/// Tells the senders of those who have been found. Whoever is not told is found by the sweep.
+pub fn send(context: &Context, results: &mut Results) {
+    let users = results.rows::<UserRow>().unwrap_or_default();
+    context.push(users.into_iter().map(|row| row.user_id).collect(), PushCommand::Notify);
 }
 
 /// What a commit writes for those who are notified, and takes back of what is redacted.

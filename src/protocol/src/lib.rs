@@ -60,6 +60,7 @@ pub mod pdu;
 pub mod presence;
 pub mod push_audience;
 pub mod push_evaluation;
+pub mod push_gateway;
 pub mod push_rule_list;
 pub mod push_rules;
 pub mod redaction;
