@@ -10,8 +10,8 @@ pub mod sync_notifier;
 pub use account_guard::AccountGuard;
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, KnownParent,
-    MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent, TransactionKey, Waited,
-    Waiter,
+    MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent,
+    TransactionKey, Waited, Waiter,
 };
 pub use push_sender::PushSender;
 pub use sync_notifier::Announced;
