@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use myelin_protocol::push_gateway::{Device, Notified, badge, next_try_ms};
+use myelin_protocol::push_gateway::{Notified, badge, next_try_ms};
 use ruma::OwnedUserId;
 
 use super::PushCommand;
@@ -129,11 +129,11 @@ impl PushSender {
 
     /// Sends one request; what is to be noted of it.
     async fn send(&self, context: &Context, look: &Look, parcel: &Parcel<'_>) -> Vec<Statement> {
-        let devices: Vec<Device<'_>> = parcel.to.iter().map(|to| to.device()).collect();
+        let devices = [parcel.to.device()];
         let body = match parcel.event {
             None => badge(look.unread, &devices),
             Some(event) => {
-                let details = match parcel.gateway.is_event_id_only {
+                let details = match parcel.to.gateway.is_event_id_only {
                     true => None,
                     false => match look::details(context, &self.user_id, event).await {
                         Ok(details) => details,
@@ -152,13 +152,13 @@ impl PushSender {
                     .body(look.unread, &devices)
             }
         };
-        let outcome = push_gateway::notify(context, &parcel.gateway.url, &body).await;
-        let ids: Vec<i64> = parcel.to.iter().map(|to| to.row.id).collect();
+        let outcome = push_gateway::notify(context, &parcel.to.gateway.url, &body).await;
+        let ids = [parcel.to.row.id];
         let now_ms = context.now_ms();
         let rejected = match outcome {
             Ok(rejected) => rejected,
             Err(error) => {
-                let url = &parcel.gateway.url;
+                let url = &parcel.to.gateway.url;
                 crate::log::warn(&format!("a push to {} has failed: {url}: {error}", self.user_id));
                 return vec![push_queue::note_failing(&ids, now_ms)];
             }
@@ -168,10 +168,8 @@ impl PushSender {
             Some(event) => push_queue::note_told(&ids, event.stream_ordering, now_ms),
             None => push_queue::note_working(&ids),
         }];
-        let rejected = parcel.to.iter().filter(|to| rejected.contains(&to.row.pushkey));
-        let rejected: Vec<i64> = rejected.map(|to| to.row.id).collect();
-        if !rejected.is_empty() {
-            notes.extend(push_queue::delete_rejected(&rejected));
+        if rejected.contains(&parcel.to.row.pushkey) {
+            notes.extend(push_queue::delete_rejected(&ids));
         }
         notes
     }

@@ -1,9 +1,7 @@
-//! One turn of a sender: which gateway gets what next. Devices that get the same from the same
-//! gateway are told with one request.
+//! One turn of a sender: which device gets what next. Each is told with a request of its own, as
+//! gateways know it from other servers.
 
 use std::collections::HashMap;
-
-use myelin_protocol::push_gateway::Gateway;
 
 use super::Asked;
 use super::look::{Destination, Look};
@@ -11,8 +9,7 @@ use crate::storage::push_queue::PendingRow;
 
 /// One request.
 pub struct Parcel<'a> {
-    pub gateway: &'a Gateway,
-    pub to: Vec<&'a Destination>,
+    pub to: &'a Destination,
     /// `None`: only how much is unread.
     pub event: Option<&'a PendingRow>,
 }
@@ -35,16 +32,7 @@ pub fn parcels<'a>(
         if event.is_none() && !is_failing && (is_told || !asked.read) {
             continue;
         }
-        let place = |event: Option<&PendingRow>| event.map(|event| event.stream_ordering);
-        let is_same = |parcel: &&mut Parcel<'a>| {
-            parcel.gateway.url == to.gateway.url
-                && parcel.gateway.is_event_id_only == to.gateway.is_event_id_only
-                && place(parcel.event) == place(event)
-        };
-        match parcels.iter_mut().find(is_same) {
-            Some(parcel) => parcel.to.push(to),
-            None => parcels.push(Parcel { gateway: &to.gateway, to: vec![to], event }),
-        }
+        parcels.push(Parcel { to, event });
     }
     parcels
 }
