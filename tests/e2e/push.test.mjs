@@ -1,0 +1,99 @@
+// Notifications on a phone: the gateway is a real HTTPS server with a private authority.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import fs from "node:fs";
+import https from "node:https";
+import { test } from "node:test";
+import { makeCertificate, startServer } from "./harness.mjs";
+
+const host = "push.example.com";
+const url = `https://${host}/_matrix/push/v1/notify`;
+
+/** What the gateway is told, and when; `status` is what it answers. */
+async function startGateway(t) {
+  const { key, certificate } = makeCertificate(t, `DNS:${host}`);
+  const gateway = { certificate, status: 200, told: [], waiting: [] };
+  const options = { key: fs.readFileSync(key), cert: fs.readFileSync(certificate) };
+  const server = https.createServer(options, async (request, response) => {
+    const body = JSON.parse((await request.toArray()).join(""));
+    gateway.told.push({ path: request.url, notification: body.notification, at: Date.now() });
+    response.writeHead(gateway.status, { "content-type": "application/json" }).end("{}");
+    gateway.waiting.splice(0).forEach((wake) => wake());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  t.after(() => server.closeAllConnections());
+  gateway.address = `127.0.0.1:${server.address().port}`;
+  gateway.next = async () => {
+    while (gateway.told.length === 0) {
+      await new Promise((resolve) => gateway.waiting.push(resolve));
+    }
+    return gateway.told.shift();
+  };
+  return gateway;
+}
+
+async function startPhone(t, gateway) {
+  const args = ["--ca", gateway.certificate, "--map-host", `${host}:443=${gateway.address}`];
+  const server = await startServer({ args });
+  t.after(() => server.stop());
+  const [alice, bob] = [await server.register("alice"), await server.register("bob")];
+  const v3 = "/_matrix/client/v3";
+  const create = { preset: "public_chat", name: "Tea" };
+  const { room_id: room } = await server.api(bob.access_token, "POST", `${v3}/createRoom`, create);
+  await server.api(alice.access_token, "POST", `${v3}/join/${encodeURIComponent(room)}`, {});
+  await server.api(alice.access_token, "POST", `${v3}/pushers/set`, {
+    kind: "http",
+    app_id: "app.test",
+    pushkey: "phone",
+    lang: "en",
+    app_display_name: "App",
+    device_display_name: "Phone",
+    data: { url },
+  });
+  let sent = 0;
+  const at = `${v3}/rooms/${encodeURIComponent(room)}`;
+  const say = (body) => server.api(
+    bob.access_token, "PUT", `${at}/send/m.room.message/${sent++}`, { msgtype: "m.text", body },
+  );
+  const read = (eventId) => server.api(
+    alice.access_token, "POST", `${at}/receipt/m.read/${encodeURIComponent(eventId)}`, {},
+  );
+  return { server, say, read };
+}
+
+test("a message is on the phone within a second, and its count goes when it is read", async (t) => {
+  const gateway = await startGateway(t);
+  const { say, read } = await startPhone(t, gateway);
+  for (const text of ["hello", "again"]) {
+    const sentAt = Date.now();
+    const { event_id: eventId } = await say(text);
+    const { path, notification, at } = await gateway.next();
+    assert.equal(path, "/_matrix/push/v1/notify");
+    assert.equal(notification.event_id, eventId);
+    assert.equal(notification.content.body, text);
+    assert.equal(notification.room_name, "Tea");
+    assert.deepEqual(notification.counts, { unread: 1 });
+    assert.ok(at - sentAt < 1000, `${at - sentAt} ms`);
+    await read(eventId);
+    const badge = await gateway.next();
+    assert.equal(badge.notification.event_id, undefined);
+    assert.deepEqual(badge.notification.counts, { unread: 0 });
+  }
+});
+
+test("a gateway that fails gets everything in order after a restart of the server", async (t) => {
+  const gateway = await startGateway(t);
+  const { server, say } = await startPhone(t, gateway);
+  gateway.status = 502;
+  await say("one");
+  assert.equal((await gateway.next()).notification.content.body, "one");
+  await say("two");
+  await server.restart();
+  gateway.told.length = 0;
+  gateway.status = 200;
+  const texts = [];
+  while (texts.at(-1) !== "two") texts.push((await gateway.next()).notification.content.body);
+  assert.deepEqual(texts, ["one", "two"]);
+});
