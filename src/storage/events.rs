@@ -85,7 +85,7 @@ pub struct EventRow {
 
 /// The stream ordering of the earliest redaction of an event that took effect. One that came
 /// before its target was known counts if both senders are of one server.
-fn redaction_of(event_id: &str, room_id: &str, sender: &str) -> String {
+pub(super) fn redaction_of(event_id: &str, room_id: &str, sender: &str) -> String {
     format!(
         "(SELECT min(+r.stream_ordering) FROM redactions d CROSS JOIN events r
           ON r.event_id = d.event_id

@@ -234,6 +234,15 @@ pub fn insert_memberships(
     statements
 }
 
+/// Takes the names and pictures out of memberships.
+pub fn clear_profiles(event_ids: &[&str]) -> Statement {
+    Statement::new(
+        "UPDATE room_memberships SET display_name = NULL, avatar_url = NULL
+         WHERE event_id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind_json(&event_ids)
+}
+
 /// Writes the facts of a room of which we have joined members.
 pub fn upsert_joined_room(room_id: &str, facts: &RoomFacts, bumps: Option<usize>) -> Statement {
     Statement::new(format!(

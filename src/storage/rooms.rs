@@ -3,7 +3,8 @@
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::Deserialize;
 
-use super::database::Statement;
+use super::database::{Statement, boolean};
+use super::events::redaction_of;
 
 /// Inserts a new room.
 pub fn insert(room_id: &str, version: &str, creator: &str, is_public: bool) -> Statement {
@@ -44,6 +45,9 @@ pub struct RoomRow {
 pub struct StateEventRow {
     pub event_id: OwnedEventId,
     pub json: String,
+    /// Whether a redaction of it took effect.
+    #[serde(deserialize_with = "boolean")]
+    pub redacted: bool,
 }
 
 /// A forward extremity.
@@ -62,6 +66,8 @@ const EXTREMITIES_MAX: u32 = 10;
 
 /// Loads a room: a [`RoomRow`], its [`StateEventRow`]s, its [`ExtremityRow`]s.
 pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
+    // The sender is only looked for in events that have a redaction.
+    let redaction = redaction_of("c.event_id", "c.room_id", "(j.json ->> 'sender')");
     [
         Statement::new(
             "SELECT r.room_version, coalesce(e.epoch, 0) AS epoch
@@ -69,11 +75,12 @@ pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
              WHERE r.room_id = ?1",
         )
         .bind(room_id),
-        Statement::new(
-            "SELECT c.event_id, j.json
+        Statement::new(format!(
+            "SELECT c.event_id, j.json,
+                    c.type <> 'm.room.create' AND {redaction} IS NOT NULL AS redacted
              FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
-             WHERE c.room_id = ?1",
-        )
+             WHERE c.room_id = ?1"
+        ))
         .bind(room_id),
         Statement::new(
             "SELECT x.event_id, e.depth, j.json, g.state_group,

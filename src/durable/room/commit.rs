@@ -6,6 +6,7 @@ use myelin_protocol::pdu::Pdu;
 use myelin_protocol::relations::{self, Relation};
 use myelin_protocol::room_snapshot::RoomSnapshot;
 use myelin_protocol::room_state::{Member, membership};
+use ruma::events::TimelineEventType;
 use ruma::events::room::member::MembershipState;
 use ruma::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
 use ruma::{ServerName, UserId};
@@ -376,15 +377,19 @@ fn state(
     let is_bump = |w: &Written| BUMP_TYPES.contains(&w.event.event_type.to_string().as_str());
     let bumps = decided.events.iter().rev().position(is_bump);
     let rows = state_rows(decided);
-    if rows.is_empty() {
+    if rows.is_empty() && decided.redacted.is_empty() {
         return (vec![room_log::update_recency(room_id, bumps)], false);
     }
     let facts = facts::room_facts(room);
-    let mut batch = room_state_log::insert_state(room_id, &rows);
+    let mut batch = Vec::new();
+    if !rows.is_empty() {
+        batch.extend(room_state_log::insert_state(room_id, &rows));
+    }
     let members = membership_rows(server_name, decided, count);
     if !members.is_empty() {
         batch.extend(room_state_log::insert_memberships(room_id, &members, &facts));
     }
+    batch.extend(redacted_profiles(decided));
     batch.push(room_state_log::upsert_joined_room(room_id, &facts, bumps));
     let stats = facts::room_stats(room, server_name);
     batch.extend(room_state_log::upsert_stats(room_id, &stats));
@@ -399,6 +404,13 @@ fn state(
         batch.extend(typing::leave(room_id, &left, now_ms));
     }
     (batch, !moved.is_empty())
+}
+
+/// A redacted membership has no profile in any room version.
+fn redacted_profiles(decided: &Decided) -> Option<Statement> {
+    let members = decided.redacted.iter().filter(|e| e.event_type == TimelineEventType::RoomMember);
+    let event_ids: Vec<&str> = members.map(|event| event.event_id.as_str()).collect();
+    (!event_ids.is_empty()).then(|| room_state_log::clear_profiles(&event_ids))
 }
 
 fn is_join(event: Option<&Pdu>) -> bool {

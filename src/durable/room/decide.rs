@@ -45,6 +45,8 @@ pub struct Decided {
     pub room_id: OwnedRoomId,
     pub outcomes: Vec<Outcome>,
     pub events: Vec<Written>,
+    /// The current state that the events redact, as it is after that.
+    pub redacted: Vec<Pdu>,
     pub groups: Groups,
     /// If the group makes the room.
     pub create: Option<CreateRoom>,
@@ -125,6 +127,7 @@ impl Room {
             room_id: self.room_id.clone(),
             outcomes: Vec::with_capacity(commands.len()),
             events: Vec::new(),
+            redacted: Vec::new(),
             groups: Groups::after(self.loaded.borrow().as_ref()),
             create: None,
             announces: false,
@@ -174,6 +177,7 @@ impl Decider<'_> {
             if let Err(error) = appended {
                 *self.room.loaded.borrow_mut() = None;
                 decided.events.clear();
+                decided.redacted.clear();
                 decided.groups = Groups::after(None);
                 return Err(invalid_state(error));
             }
@@ -320,8 +324,9 @@ impl Decider<'_> {
         let mut loaded = self.room.loaded.borrow_mut();
         let room = loaded.as_mut().ok_or_else(no_such_room)?;
         let notices = room.audience.notices(&event, || room.snapshot.power_levels());
-        room.snapshot.push(&event).map_err(ApiError::internal)?;
-        room.audience.apply(&event);
+        let redacted = room.snapshot.push(&event).map_err(ApiError::internal)?;
+        redacted.iter().chain([&event]).for_each(|event| room.audience.apply(event));
+        decided.redacted.extend(redacted);
         decided.groups.add(&event, &room.snapshot);
         decided.events.push(Written { event, transaction, replaced, notices });
         Ok(Outcome::Event(decided.events.len() - 1))
@@ -418,6 +423,7 @@ fn append_error(error: myelin_protocol::room_snapshot::AppendError) -> ApiError 
             "M_TOO_LARGE" => ApiError::new(ErrorCode::TooLarge, error.to_string()),
             _ => ApiError::internal(error),
         },
+        AppendError::Redact(error) => ApiError::internal(error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A room as its single writer knows it: the current state and the forward extremities. New
 //! events are appended to it, each authorised by the state that the ones before it made.
+//!
+//! Invariant: state that has been redacted is here without what its redaction took away.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use crate::auth::{AuthError, EventOutline, authorise, select_auth_events};
 use crate::client_event::{STRIPPED_STATE_TYPES, strip_state};
 use crate::event_builder::{self, BuildError, EventReference, build_event};
 use crate::pdu::Pdu;
+use crate::redaction::{RedactError, redact};
 use crate::room_state::{PowerLevels, membership};
 use crate::signing_key::SigningKey;
 
@@ -23,6 +26,8 @@ pub enum AppendError {
     Build(#[from] BuildError),
     #[error("{0}")]
     Auth(#[from] AuthError),
+    #[error("{0}")]
+    Redact(#[from] RedactError),
 }
 
 /// What an event says, before it has a place in the room's graph.
@@ -65,7 +70,7 @@ impl RoomSnapshot {
         Self { room_id, version, rules, state, extremities, depth: 0 }
     }
 
-    /// A stored room.
+    /// A stored room, whose redacted state is redacted already.
     pub fn new(
         room_id: OwnedRoomId,
         version: RoomVersionId,
@@ -151,17 +156,32 @@ impl RoomSnapshot {
         Ok(event)
     }
 
-    /// Appends an event that has been prepared.
+    /// Appends an event that has been prepared; a redaction is one that takes effect. Returns the
+    /// current state event that it redacts, as it is from now on.
     ///
     /// # Errors
     /// If the event cannot be referred to; nothing has changed then.
-    pub fn push(&mut self, event: &Pdu) -> Result<(), BuildError> {
-        self.extremities = vec![EventReference::to(event, &self.rules)?];
+    pub fn push(&mut self, event: &Pdu) -> Result<Option<Pdu>, AppendError> {
+        let reference = EventReference::to(event, &self.rules)?;
+        let redacted = self.redacted_by(event)?;
+        self.extremities = vec![reference];
         self.depth = event.depth;
+        if let Some(redacted) = &redacted {
+            self.put(redacted.clone());
+        }
         if event.state_key.is_some() {
             self.put(event.clone());
         }
-        Ok(())
+        Ok(redacted)
+    }
+
+    /// What a redaction makes of current state. Create events stay as they are, for everyone.
+    fn redacted_by(&self, redaction: &Pdu) -> Result<Option<Pdu>, RedactError> {
+        let Some(target) = redaction.redacts.as_deref() else { return Ok(None) };
+        let is_target = |event: &&Pdu| {
+            event.event_id == target && event.event_type != TimelineEventType::RoomCreate
+        };
+        self.state().find(is_target).map(|event| redact(event, &self.rules)).transpose()
     }
 
     fn build(&self, draft: Draft, author: Author<'_>) -> Result<Pdu, AppendError> {
@@ -232,5 +252,86 @@ impl RoomSnapshot {
         let event_type = event.event_type.to_string();
         let state_key = event.state_key.clone().unwrap_or_default();
         self.state.entry(event_type).or_default().insert(state_key, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_room::{ALICE, BOB, CAROL, TestRoom};
+
+    const VERSIONS: [&str; 5] = ["1", "5", "10", "11", "12"];
+
+    fn snapshot(room: &TestRoom) -> RoomSnapshot {
+        let version = RoomVersionId::try_from(room.version.as_str()).unwrap();
+        let state = room.state.values().map(|event_id| room.events[event_id].clone());
+        let last = room.last.iter().map(|event_id| &room.events[event_id]);
+        let last = last.map(|event| EventReference::to(event, &room.rules).unwrap()).collect();
+        let room_id = room.room_id.clone().unwrap();
+        RoomSnapshot::new(room_id, version, room.rules.clone(), state, last, 10)
+    }
+
+    /// The `invite_room_state` of an invitation by Alice.
+    fn shown_to_invited(room: &RoomSnapshot) -> String {
+        let content = json!({"membership": "invite"}).as_object().unwrap().clone();
+        let draft = Draft {
+            event_type: TimelineEventType::RoomMember,
+            state_key: Some(CAROL.to_owned()),
+            sender: ALICE.try_into().unwrap(),
+            content,
+            redacts: None,
+            origin_server_ts: MilliSecondsSinceUnixEpoch(1_u32.into()),
+        };
+        let key = SigningKey::from_seed("1", [1; 32]).unwrap();
+        let server_name = ruma::server_name!("one.test");
+        let author = Author { server_name, key: &key, event_id_localpart: "e" };
+        let invite = room.prepare(draft, author).unwrap();
+        let unsigned: Value =
+            serde_json::from_str(invite.unsigned.as_ref().unwrap().get()).unwrap();
+        assert!(unsigned["invite_room_state"].as_array().unwrap().len() >= 3);
+        unsigned["invite_room_state"].to_string()
+    }
+
+    #[test]
+    fn a_redaction_takes_words_out_of_current_state() {
+        for version in VERSIONS {
+            let mut room = TestRoom::public(version);
+            let name = room.state(ALICE, "m.room.name", "", json!({"name": "secret"})).unwrap();
+            let member = json!({"membership": "join", "displayname": "secret"});
+            let member = room.state(ALICE, "m.room.member", ALICE, member).unwrap();
+            let mut snapshot = snapshot(&room);
+            assert_eq!(shown_to_invited(&snapshot).matches("secret").count(), 2);
+            for target in [&name, &member] {
+                let redaction = room.redact(ALICE, target).unwrap();
+                let redacted = snapshot.push(&redaction).unwrap().unwrap();
+                assert_eq!(redacted.event_id, target.event_id);
+                assert_eq!(snapshot.depth, redaction.depth);
+            }
+            assert!(snapshot.state().all(|event| !event.json.get().contains("secret")));
+            let (is_joined, shown) =
+                (snapshot.membership(&member.sender), shown_to_invited(&snapshot));
+            assert_eq!(is_joined, ruma::events::room::member::MembershipState::Join);
+            assert!(!shown.contains("secret") && shown.contains("m.room.name"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_redaction_leaves_other_events_and_the_create_event() {
+        for version in VERSIONS {
+            let mut room = TestRoom::public(version);
+            room.join(BOB);
+            let old = room.state(ALICE, "m.room.name", "", json!({"name": "old"})).unwrap();
+            room.state(ALICE, "m.room.name", "", json!({"name": "new"})).unwrap();
+            let said = room.message(BOB, "oops").unwrap();
+            let create = room.get(&StateEventType::RoomCreate, "").unwrap();
+            let mut snapshot = snapshot(&room);
+            let before: Vec<String> = snapshot.state().map(|e| e.json.to_string()).collect();
+            for target in [&old, &said, &create] {
+                let redaction = room.redact(ALICE, target).unwrap();
+                assert!(snapshot.push(&redaction).unwrap().is_none());
+            }
+            let after: Vec<String> = snapshot.state().map(|e| e.json.to_string()).collect();
+            assert_eq!(before, after);
+        }
     }
 }
