@@ -131,6 +131,22 @@ fn an_invitation_tells_redacted_state_redacted() {
 }
 
 #[test]
+fn an_upgraded_room_starts_with_redacted_state() {
+    let server = Server::new();
+    let alice = server.register("alice");
+    let room_id = public_room(&server, &alice, "10");
+    for event_id in tell_secrets(&server, &alice, &room_id) {
+        redact(&server, &alice, &room_id, &event_id);
+    }
+    let path = format!("{V3}/rooms/{room_id}/upgrade");
+    let new = server.post(&alice, &path, json!({"new_version": "11"})).ok();
+    let new = new["replacement_room"].as_str().unwrap();
+    let state = server.get(&alice, &format!("{V3}/rooms/{new}/state")).ok();
+    assert!(state.to_string().contains("m.room.join_rules"), "{state}");
+    assert!(!state.to_string().contains(SECRET), "{state}");
+}
+
+#[test]
 fn what_may_not_be_redacted_stays() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));

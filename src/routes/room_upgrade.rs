@@ -76,8 +76,7 @@ fn parse_state(
     rows: Vec<StateEventRow>,
 ) -> Result<Vec<Pdu>, ApiError> {
     let rules = version.rules().ok_or_else(|| ApiError::internal("unknown room version"))?;
-    let parse =
-        |row: StateEventRow| Pdu::from_json(row.event_id, room_id.clone(), row.json, &rules, false);
+    let parse = |row: StateEventRow| row.into_event(room_id, &rules);
     rows.into_iter().map(parse).collect::<Result<_, _>>().map_err(ApiError::internal)
 }
 

@@ -1,6 +1,9 @@
 //! `rooms`, and a room as its writer loads it.
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
+use myelin_protocol::pdu::Pdu;
+use myelin_protocol::redaction::{RedactError, redact};
+use ruma::room_version_rules::RoomVersionRules;
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
@@ -50,6 +53,32 @@ pub struct StateEventRow {
     pub redacted: bool,
 }
 
+impl StateEventRow {
+    /// The event as everyone is to see it.
+    ///
+    /// # Errors
+    /// If the row holds what is not an event.
+    pub fn into_event(
+        self,
+        room_id: &RoomId,
+        rules: &RoomVersionRules,
+    ) -> Result<Pdu, RedactError> {
+        let event = Pdu::from_json(self.event_id, room_id.to_owned(), self.json, rules, false)?;
+        if self.redacted { redact(&event, rules) } else { Ok(event) }
+    }
+}
+
+/// A SELECT of [`StateEventRow`]s; conditions on `c` follow.
+fn select_state() -> String {
+    // The sender is only looked for in events that have a redaction.
+    let redaction = redaction_of("c.event_id", "c.room_id", "(j.json ->> 'sender')");
+    format!(
+        "SELECT c.event_id, j.json,
+                c.type <> 'm.room.create' AND {redaction} IS NOT NULL AS redacted
+         FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id"
+    )
+}
+
 /// A forward extremity.
 #[derive(Debug, Deserialize)]
 pub struct ExtremityRow {
@@ -66,8 +95,6 @@ const EXTREMITIES_MAX: u32 = 10;
 
 /// Loads a room: a [`RoomRow`], its [`StateEventRow`]s, its [`ExtremityRow`]s.
 pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
-    // The sender is only looked for in events that have a redaction.
-    let redaction = redaction_of("c.event_id", "c.room_id", "(j.json ->> 'sender')");
     [
         Statement::new(
             "SELECT r.room_version, coalesce(e.epoch, 0) AS epoch
@@ -75,13 +102,7 @@ pub fn select_for_writer(room_id: &str) -> [Statement; 3] {
              WHERE r.room_id = ?1",
         )
         .bind(room_id),
-        Statement::new(format!(
-            "SELECT c.event_id, j.json,
-                    c.type <> 'm.room.create' AND {redaction} IS NOT NULL AS redacted
-             FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
-             WHERE c.room_id = ?1"
-        ))
-        .bind(room_id),
+        Statement::new(format!("{} WHERE c.room_id = ?1", select_state())).bind(room_id),
         Statement::new(
             "SELECT x.event_id, e.depth, j.json, g.state_group,
                     (WITH RECURSIVE chain (state_group) AS (
@@ -153,11 +174,10 @@ pub fn select_aliases(aliases: &[String]) -> Statement {
 
 /// The JSON of one current state event: a [`StateEventRow`].
 pub fn select_current_state(room_id: &str, event_type: &str, state_key: &str) -> Statement {
-    Statement::new(
-        "SELECT c.event_id, j.json
-         FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
-         WHERE c.room_id = ?1 AND c.type = ?2 AND c.state_key = ?3",
-    )
+    Statement::new(format!(
+        "{} WHERE c.room_id = ?1 AND c.type = ?2 AND c.state_key = ?3",
+        select_state()
+    ))
     .bind(room_id)
     .bind(event_type)
     .bind(state_key)
@@ -179,13 +199,12 @@ pub fn select_room(room_id: &str) -> Statement {
 /// The state that an upgrade looks at, without the members but for those banned and the caller:
 /// [`StateEventRow`]s.
 pub fn select_state_for_upgrade(room_id: &str, token: &str) -> Statement {
-    Statement::new(
-        "SELECT c.event_id, j.json
-         FROM current_state_events c JOIN event_json j ON j.event_id = c.event_id
-         WHERE c.room_id = ?1
+    Statement::new(format!(
+        "{} WHERE c.room_id = ?1
            AND (c.type <> 'm.room.member' OR c.membership = 'ban'
                 OR c.state_key = (SELECT user_id FROM access_tokens WHERE token = ?2))",
-    )
+        select_state()
+    ))
     .bind(room_id)
     .bind(token)
 }

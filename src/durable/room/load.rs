@@ -6,7 +6,6 @@ use std::rc::Rc;
 use myelin_protocol::event_builder::EventReference;
 use myelin_protocol::pdu::Pdu;
 use myelin_protocol::push_audience::Audience;
-use myelin_protocol::redaction::redact;
 use myelin_protocol::room_snapshot::RoomSnapshot;
 use myelin_protocol::room_state::membership;
 use ruma::events::room::member::MembershipState;
@@ -94,10 +93,7 @@ pub async fn load(context: &Context, room_id: &OwnedRoomId) -> Result<Option<Loa
     let parse = |event_id, json| {
         Pdu::from_json(event_id, room_id.clone(), json, &rules, false).map_err(ApiError::internal)
     };
-    let current = |row: StateEventRow| {
-        let event = parse(row.event_id, row.json)?;
-        if row.redacted { redact(&event, &rules).map_err(ApiError::internal) } else { Ok(event) }
-    };
+    let current = |row: StateEventRow| row.into_event(room_id, &rules).map_err(ApiError::internal);
     let state: Vec<Pdu> = state.into_iter().map(current).collect::<Result<_, _>>()?;
     let depth = extremities.iter().map(|row| row.depth).max().unwrap_or(0);
     // With several extremities the state is their resolution: it has no group of its own yet.
