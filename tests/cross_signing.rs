@@ -151,6 +151,42 @@ fn wrong_signatures_fail_one_by_one() {
 }
 
 #[test]
+fn a_good_signature_hides_no_wrong_one() {
+    let (server, alice, bob) = people();
+    let (user_id, device_id) = (&bob.account.user_id, &bob.account.device_id);
+    let key_id = |person: &Person, pair: usize| format!("ed25519:{}", person.pairs[pair].public());
+    let code = |failure: Value| failure["errcode"].as_str().unwrap_or("").to_owned();
+    let own = |signed: Value| code(bob.vouch(&server, &bob.account, device_id, signed));
+    let other = |signed: Value| code(alice.vouch(&server, &bob.account, &bob.master(), signed));
+    let (device, master) = (bob.sign(1, bob.device_keys()), alice.sign(2, bob.key("master")));
+    let stored = || {
+        server.rows("SELECT key_id, signature FROM e2e_cross_signing_signatures ORDER BY key_id")
+    };
+    assert_eq!((own(device.clone()), other(master.clone())), Default::default());
+    let good = stored();
+    assert_eq!(good.len(), 2);
+    let mut wrong = device.clone();
+    wrong["signatures"][user_id][key_id(&bob, 1)] = json!("AAAA");
+    assert_eq!(own(wrong), "M_INVALID_SIGNATURE");
+    let mut wrong = master.clone();
+    wrong["signatures"][&alice.account.user_id][key_id(&alice, 2)] = json!("AAAA");
+    assert_eq!(other(wrong), "M_INVALID_SIGNATURE");
+    // Something else than what is stored, whether the signature fits it or not.
+    let mut changed = bob.device_keys();
+    changed["algorithms"] = json!([]);
+    let message = bob.vouch(&server, &bob.account, device_id, bob.sign(1, changed));
+    assert_eq!(message["message"], "Key does not match");
+    let mut changed = device.clone();
+    changed["algorithms"] = json!([]);
+    assert_eq!(own(changed), "M_UNKNOWN");
+    let mut changed = bob.key("master");
+    changed["usage"] = json!(["master", "more"]);
+    assert_eq!(other(alice.sign(2, changed)), "M_UNKNOWN");
+    assert_eq!((own(device), other(master)), Default::default());
+    assert_eq!(stored(), good);
+}
+
+#[test]
 fn who_has_no_keys_can_vouch_for_nobody() {
     let (server, _, bob) = people();
     let carol = server.register("carol");

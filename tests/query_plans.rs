@@ -390,7 +390,7 @@ fn of_keys() -> Vec<Statement> {
         e2e_room_keys_versions::select("t", None),
         e2e_room_keys_versions::insert(&user_id, "a", "{}"),
         e2e_room_keys_versions::fence(&user_id, 1),
-        device_inbox::select_transaction("t", "x"),
+        device_inbox::select_transaction("t", "m.t", "x"),
         device_inbox::select(&user_id, &device_id, 1),
         device_inbox::select_after(&user_id, &device_id, 1, 100),
         push_rules::select_news(&user_id, 1),

@@ -78,16 +78,29 @@ fn a_transaction_is_done_once() {
     send(&server, &alice, "1", to(&bob, &bob.device_id, "again"));
     send(&server, &other, "1", to(&bob, &bob.device_id, "another device's"));
     assert_eq!(texts(&sync(&server, &bob, None)), ["one", "another device's"]);
+    // The type of the events is part of what names a request.
+    let typed = |event_type: &str, txn_id: &str, text: &str| {
+        let path = format!("/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}");
+        server.put(&alice, &path, to(&bob, &bob.device_id, text)).ok();
+    };
+    for text in ["another type", "again"] {
+        typed("org.other", "1", text);
+    }
+    typed("org%2Fother", "1", "a type with a slash");
+    typed("org", "other%2F1", "a transaction with a slash");
+    let told = texts(&sync(&server, &bob, None));
+    let expected = ["another type", "a type with a slash", "a transaction with a slash"];
+    assert_eq!(told[2..], expected);
     let body = to(&bob, &bob.device_id, "at once");
     let requests = (0..8).map(|_| server.request("PUT", &alice, &path("2"), &body));
     for reply in server.run(join_all(requests.collect::<Vec<_>>())) {
         reply.ok();
     }
-    assert_eq!(waiting(&server), 3);
+    assert_eq!(waiting(&server), 6);
     // A day later they may be forgotten, and are.
     server.platform.advance(23 * 60 * 60 * 1000);
     sweep(&server);
-    assert_eq!(server.rows("SELECT * FROM myelin_to_device_txns").len(), 3);
+    assert_eq!(server.rows("SELECT * FROM myelin_to_device_txns").len(), 6);
     server.platform.advance(2 * 60 * 60 * 1000);
     sweep(&server);
     assert!(server.rows("SELECT * FROM myelin_to_device_txns").is_empty());
@@ -228,6 +241,54 @@ fn a_token_ahead_of_the_log_removes_nothing() {
     fields[6] = "999".to_owned();
     let again = sync(&server, &bob, Some(&fields.join("_")));
     assert_eq!((texts(&again), waiting(&server)), (vec!["kept".to_owned()], 1));
+}
+
+#[test]
+fn a_token_ahead_of_an_empty_log_skips_nothing_that_comes_later() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let mut fields: Vec<String> =
+        next(&sync(&server, &bob, None)).split('_').map(str::to_owned).collect();
+    fields[6] = "3".to_owned();
+    let brought_back = next(&sync(&server, &bob, Some(&fields.join("_"))));
+    // By now the log has passed the position that the client once had.
+    let told: Vec<String> = (0..5).map(|n| format!("later {n}")).collect();
+    for text in &told {
+        send(&server, &alice, &text[6..], to(&bob, &bob.device_id, text));
+    }
+    let body = sync(&server, &bob, Some(&brought_back));
+    assert_eq!((texts(&body), waiting(&server)), (told, 5));
+    assert_eq!(texts(&sync(&server, &bob, Some(&next(&body)))), [""; 0]);
+    assert_eq!(waiting(&server), 0);
+}
+
+#[test]
+fn a_sliding_position_is_a_number_and_not_ahead_of_the_log() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    for since in ["junk", "", "-1", "+1", "1.5", "99999999999999999999"] {
+        let to_device = json!({ "enabled": true, "since": since });
+        let body = json!({ "extensions": { "to_device": to_device } });
+        server.post(&bob, SLIDING, body).error(400, "M_INVALID_PARAM");
+    }
+    send(&server, &alice, "1", to(&bob, &bob.device_id, "one"));
+    send(&server, &alice, "2", to(&bob, &alice.device_id, "nobody's"));
+    let extension = |body: &Value| body["extensions"]["to_device"].clone();
+    let ahead = extension(&slide(&server, &bob, None, Some("4")));
+    let last = ahead["next_batch"].as_str().unwrap();
+    assert!(last.parse::<u32>().unwrap() < 4);
+    assert_eq!((&ahead["events"][0]["content"]["text"], waiting(&server)), (&json!("one"), 1));
+    let got = extension(&slide(&server, &bob, None, Some(last)));
+    assert_eq!((&got["events"], waiting(&server)), (&json!([]), 0));
+    // Where nothing is queued, the client goes on from the end of the log.
+    let ahead = extension(&slide(&server, &bob, None, Some("9007199254740991")));
+    let end = ahead["next_batch"].as_str().unwrap();
+    assert!(end.parse::<u32>().unwrap() < 4);
+    for text in ["3", "4", "5"] {
+        send(&server, &alice, text, to(&bob, &bob.device_id, text));
+    }
+    let later = extension(&slide(&server, &bob, None, Some(end)));
+    assert_eq!(later["events"][0]["content"]["text"], "3");
 }
 
 #[test]

@@ -360,8 +360,18 @@ fn filters_come_back_by_number_and_are_checked() {
         json!({ "presence": { "senders": ["nobody"] } }),
         json!({ "event_fields": "type" }),
         json!({ "room": { "timeline": { "limit": 0.5 } } }),
+        json!({ "event_format": "x" }),
+        json!({ "event_format": 1 }),
     ] {
         create(&filter).error(400, "M_BAD_JSON");
+        let inline = filter.to_string();
+        let inline =
+            percent_encoding::utf8_percent_encode(&inline, percent_encoding::NON_ALPHANUMERIC);
+        let reply = server.get(&alice, &format!("{V3}/sync?filter={inline}"));
+        reply.error(400, "M_INVALID_PARAM");
+    }
+    for format in ["client", "federation"] {
+        create(&json!({ "event_format": format })).ok();
     }
 }
 

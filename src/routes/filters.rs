@@ -2,6 +2,7 @@
 
 use http::Method;
 use myelin_protocol::canonical_json::canonicalise;
+use myelin_protocol::filter::has_known_format;
 use ruma::OwnedUserId;
 use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
@@ -11,6 +12,9 @@ use super::endpoint::{Access, Answer, Incoming, Route, json as answer, object, r
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::user_filters::{self, FilterIdRow, FilterRow};
+
+/// Why a filter is refused.
+pub const UNKNOWN_FORMAT: &str = "event_format is client or federation";
 
 pub fn routes() -> Vec<Route> {
     let all =
@@ -40,7 +44,11 @@ async fn create_filter(access: Access, incoming: Incoming) -> Result<Answer, Api
 /// The filter as it is stored, with everything in it that we do not know.
 fn canonical_filter(filter: Map<String, Value>) -> Result<String, ApiError> {
     let shape: Result<FilterDefinition, _> = serde_json::from_value(Value::Object(filter.clone()));
-    shape.map_err(|error| ApiError::bad_json(format!("The filter is not valid: {error}")))?;
+    let shape =
+        shape.map_err(|error| ApiError::bad_json(format!("The filter is not valid: {error}")))?;
+    if !has_known_format(&shape) {
+        return Err(ApiError::bad_json(UNKNOWN_FORMAT));
+    }
     let canonical = canonicalise(filter).map_err(|error| ApiError::bad_json(error.to_string()))?;
     serde_json::to_string(&canonical).map_err(ApiError::internal)
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::Method;
-use myelin_protocol::sliding_sync::{Position, SlidingSyncRequest};
+use myelin_protocol::sliding_sync::{InvalidRequest, Position, SlidingSyncRequest};
 use ruma::presence::PresenceState;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use sha2::{Digest, Sha256};
@@ -50,7 +50,7 @@ struct Asked {
 impl Asked {
     fn read(incoming: &Incoming) -> Result<Self, ApiError> {
         let request: SlidingSyncRequest = incoming.json()?;
-        request.check().map_err(|error| ApiError::invalid_param(error.to_string()))?;
+        request.check().map_err(|error| refused(&error))?;
         let since = incoming.query("pos").filter(|pos| !pos.is_empty());
         let since = since.map(|pos| pos.parse::<Position>()).transpose();
         let timeout_ms =
@@ -66,6 +66,10 @@ impl Asked {
             presence: presence_of(incoming)?,
         })
     }
+}
+
+fn refused(error: &InvalidRequest) -> ApiError {
+    ApiError::invalid_param(error.to_string())
 }
 
 fn presence_of(incoming: &Incoming) -> Result<PresenceState, ApiError> {
@@ -93,7 +97,8 @@ impl Waiting {
             access.authenticate().await?;
             return Box::pin(Self::begin(again, asked)).await;
         };
-        let mut extensions = extensions::enabled(&asked.request.extensions);
+        let extensions = extensions::enabled(&asked.request);
+        let mut extensions = extensions.map_err(|error| refused(&error))?;
         let now_ms = access.context.now_ms();
         let look = look(&user_id, &device_id, &asked, now_ms);
         let mut batch = vec![presence::select_device(&user_id, device_id.as_deref())];

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use http::Method;
+use myelin_protocol::filter::has_known_format;
 use myelin_protocol::sync::Wanted;
 use myelin_protocol::sync_token::StreamToken;
 use ruma::OwnedRoomId;
@@ -14,6 +15,7 @@ use ruma::api::client::sync::sync_events::v3;
 use ruma::presence::PresenceState;
 
 use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
+use super::filters::UNKNOWN_FORMAT;
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
 use crate::accounts::presence::note_sync;
 use crate::durable::News;
@@ -73,6 +75,11 @@ impl Request {
         ) {
             let message = "set_presence is online, offline or unavailable";
             return Err(ApiError::invalid_param(message));
+        }
+        if let Some(v3::Filter::FilterDefinition(filter)) = &request.filter
+            && !has_known_format(filter)
+        {
+            return Err(ApiError::invalid_param(UNKNOWN_FORMAT));
         }
         let timeout_ms = request.timeout.map_or(0, |timeout| timeout.as_millis());
         Ok(Self {

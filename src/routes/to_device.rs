@@ -34,7 +34,7 @@ async fn send(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let messages = body.get("messages");
     let messages = messages.ok_or_else(|| ApiError::missing_param("messages is missing"))?;
     let messages = messages.as_object().ok_or_else(|| refused(&RefusedMessages::Malformed))?;
-    let done = device_inbox::select_transaction(access.token()?, txn_id);
+    let done = device_inbox::select_transaction(access.token()?, event_type, txn_id);
     let (caller, results) = access.authenticate_with(vec![done]).await?;
     if Results::new(results).first::<Value>()?.is_some() {
         return answer(&json!({}));
@@ -49,7 +49,8 @@ async fn send(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     });
     let device_id = caller.device_id.as_deref();
     let now_ms = caller.context.now_ms();
-    let noted = device_inbox::insert_transaction(&caller.user_id, device_id, txn_id, now_ms);
+    let user_id = &caller.user_id;
+    let noted = device_inbox::insert_transaction(user_id, device_id, event_type, txn_id, now_ms);
     let mut batch = vec![noted];
     if !read.is_empty() {
         batch.extend(device_inbox::insert(&read));

@@ -7,6 +7,7 @@
 use myelin_protocol::to_device::Message;
 use ruma::{DeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::database::{Statement, json_lists};
@@ -21,21 +22,28 @@ const READ_MAX: usize = 2 * MESSAGES_MAX + 1;
 /// Messages that one statement removes.
 pub const REMOVED_MAX: u32 = 1000;
 
+/// How the table names a transaction: a request is known by its whole path, and no two paths have
+/// the same name.
+fn transaction_name(event_type: &str, txn_id: &str) -> String {
+    json!([event_type, txn_id]).to_string()
+}
+
 /// Reads one row if the transaction of the token's device has been done.
-pub fn select_transaction(token: &str, txn_id: &str) -> Statement {
+pub fn select_transaction(token: &str, event_type: &str, txn_id: &str) -> Statement {
     Statement::new(
         "SELECT 1 AS done FROM access_tokens t CROSS JOIN myelin_to_device_txns d
              ON d.user_id = t.user_id AND d.device_id = coalesce(t.device_id, '') AND d.txn_id = ?2
          WHERE t.token = ?1",
     )
     .bind(token)
-    .bind(txn_id)
+    .bind(transaction_name(event_type, txn_id))
 }
 
 /// Notes that a transaction is done. Fails if it has been done before.
 pub fn insert_transaction(
     user_id: &UserId,
     device_id: Option<&DeviceId>,
+    event_type: &str,
     txn_id: &str,
     now_ms: u64,
 ) -> Statement {
@@ -45,7 +53,7 @@ pub fn insert_transaction(
     )
     .bind(user_id.as_str())
     .bind(device_id.map_or("", DeviceId::as_str))
-    .bind(txn_id)
+    .bind(transaction_name(event_type, txn_id))
     .bind(now_ms)
 }
 

@@ -307,10 +307,10 @@ fn check_own(user_id: &str, signed: &BTreeMap<String, Object>, stored: &StoredKe
         let signature =
             signature(key, user_id, &self_signing.key_id).ok_or(Refused::InvalidSignature)?;
         let device = stored.devices.get(device_id).ok_or(Refused::UnknownDevice)?;
+        check_signature(user_id, &self_signing, key, device)?;
         if self::signature(device, user_id, &self_signing.key_id).is_some() {
             return Ok(Vec::new());
         }
-        check_signature(user_id, &self_signing, key, device)?;
         Ok(vec![new_signature(&self_signing.key_id, user_id, device_id, signature)])
     };
     signed.iter().map(|(device_id, key)| (device_id.clone(), check(device_id, key))).collect()
@@ -355,10 +355,10 @@ fn check_other(
         if device_id != master_key.version() {
             return Err(Refused::UnknownDevice);
         }
+        check_signature(user_id, &user_signing, key, master)?;
         if signature(master, user_id, &user_signing.key_id).is_some() {
             return Ok(Vec::new());
         }
-        check_signature(user_id, &user_signing, key, master)?;
         let signature =
             signature(key, user_id, &user_signing.key_id).ok_or(Refused::InvalidSignature)?;
         Ok(vec![new_signature(&user_signing.key_id, target, device_id, signature)])

@@ -4,7 +4,9 @@
 
 use ruma::{
     RoomId, UInt,
-    api::client::filter::{Filter, RoomEventFilter, RoomFilter, UrlFilter},
+    api::client::filter::{
+        EventFormat, Filter, FilterDefinition, RoomEventFilter, RoomFilter, UrlFilter,
+    },
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -39,6 +41,11 @@ impl RelatedBy {
     pub fn is_empty(&self) -> bool {
         self.senders.is_empty() && self.rel_types.is_empty()
     }
+}
+
+/// Whether the form in which a filter wants events is one that there is.
+pub fn has_known_format(filter: &FilterDefinition) -> bool {
+    matches!(filter.event_format, EventFormat::Client | EventFormat::Federation)
 }
 
 /// Whether a filter for events of rooms lets an event through.

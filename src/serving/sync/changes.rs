@@ -189,35 +189,34 @@ pub fn token_after(since: &StreamToken, positions: &HashMap<String, i64>) -> Str
 }
 
 /// Brings a token that is ahead of the log back to its end: the database is older than the
-/// client's memory of it, as after a restore. `None` if it is not ahead.
+/// client's memory of it, as after a restore. `None` if it is not ahead. The position of messages
+/// to devices stays: it is that of a queue, and [`DeviceNews`] looks after it.
 pub fn bounded(since: &StreamToken, upto: &StreamToken) -> Option<StreamToken> {
-    let stream = since.room_key.stream().min(upto.room_key.stream());
-    let token = StreamToken {
-        room_key: RoomStreamToken::live(stream),
-        presence_key: since.presence_key.min(upto.presence_key),
-        typing_key: since.typing_key.min(upto.typing_key),
-        receipt_key: since.receipt_key.stream.min(upto.receipt_key.stream).into(),
-        account_data_key: since.account_data_key.min(upto.account_data_key),
-        push_rules_key: since.push_rules_key.min(upto.push_rules_key),
-        to_device_key: since.to_device_key.min(upto.to_device_key),
-        device_list_key: since.device_list_key.stream.min(upto.device_list_key.stream).into(),
-        thread_subscriptions_key: since.thread_subscriptions_key.min(upto.thread_subscriptions_key),
-        ..since.clone()
-    };
-    let is_ahead = stream < since.room_key.stream()
-        || token.presence_key < since.presence_key
-        || token.typing_key < since.typing_key
-        || token.receipt_key.stream < since.receipt_key.stream
-        || token.account_data_key < since.account_data_key
-        || token.push_rules_key < since.push_rules_key
-        || token.to_device_key < since.to_device_key
-        || token.device_list_key.stream < since.device_list_key.stream
-        || token.thread_subscriptions_key < since.thread_subscriptions_key;
-    if !is_ahead {
+    let bounded = lower(since, upto);
+    if bounded == lower(since, since) {
         return None;
     }
     log::warn(&format!("a sync token is ahead of the log: {since} of {upto}"));
-    Some(token)
+    Some(bounded)
+}
+
+fn lower(since: &StreamToken, upto: &StreamToken) -> StreamToken {
+    let of = |key: fn(&StreamToken) -> i64| key(since).min(key(upto));
+    StreamToken {
+        room_key: RoomStreamToken::live(of(|token| token.room_key.stream())),
+        presence_key: of(|token| token.presence_key),
+        typing_key: of(|token| token.typing_key),
+        receipt_key: of(|token| token.receipt_key.stream).into(),
+        account_data_key: of(|token| token.account_data_key),
+        push_rules_key: of(|token| token.push_rules_key),
+        to_device_key: since.to_device_key,
+        device_list_key: of(|token| token.device_list_key.stream).into(),
+        groups_key: of(|token| token.groups_key),
+        un_partial_stated_rooms_key: of(|token| token.un_partial_stated_rooms_key),
+        thread_subscriptions_key: of(|token| token.thread_subscriptions_key),
+        sticky_events_key: of(|token| token.sticky_events_key),
+        quarantined_media_key: of(|token| token.quarantined_media_key.stream).into(),
+    }
 }
 
 impl Changes {
@@ -276,5 +275,14 @@ mod tests {
         let ahead = "s12_1_9_4_6".parse().unwrap();
         let bounded = bounded(&ahead, &upto).unwrap().to_string();
         assert_eq!(bounded, "s10_1_3_4_5_0_0_0_0_0_0_0_0");
+        let far = "s99_99_99_99_99_99_99_99_99_99_99_99_99".parse().unwrap();
+        let bounded = super::bounded(&far, &upto).unwrap();
+        assert_eq!(bounded.to_string(), "s10_2_3_4_5_6_99_8_0_1_1_1_1");
+        for field in 1..13 {
+            let mut fields = ["0"; 13];
+            fields[field] = "99";
+            let one = format!("s{}", fields.join("_")).parse().unwrap();
+            assert_eq!(super::bounded(&one, &upto).is_some(), field != 6, "{one}");
+        }
     }
 }

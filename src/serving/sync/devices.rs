@@ -66,7 +66,8 @@ impl DeviceNews {
     }
 
     /// Takes the results of [`DeviceNews::statements`]. `upto` goes to the last message that is
-    /// told, or stays where the client is: what comes for others does not move it.
+    /// told, or stays where the client is while what it has got is still there. It is 0 where
+    /// nothing is queued: whatever comes is new, also after a restore of an older database.
     ///
     /// # Errors
     /// If the rows are not of those statements.
@@ -80,7 +81,11 @@ impl DeviceNews {
         if look.device_id.is_some() {
             news.inbox = Inbox::of(results.rows()?, MESSAGES_MAX);
             news.counts = results.first()?.unwrap_or_default();
-            upto.to_device_key = news.inbox.last.unwrap_or(upto.to_device_key);
+            upto.to_device_key = match news.inbox.last {
+                Some(last) => last,
+                None if news.inbox.has_acknowledged => upto.to_device_key,
+                None => 0,
+            };
         }
         let row: Option<NewsRow> = match look.since {
             Some(_) => results.first()?,

@@ -18,5 +18,5 @@ pub use connection::{Connection, Sent, SentRoom};
 pub use lists::{ListView, Rooms, UserRoom, View};
 pub use plan::{RoomPlan, RoomState};
 pub use position::Position;
-pub use request::{RoomConfig, SlidingSyncRequest};
+pub use request::{InvalidRequest, RoomConfig, SlidingSyncRequest};
 pub use required_state::{Pattern, RequiredState};

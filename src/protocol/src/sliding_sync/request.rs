@@ -25,6 +25,9 @@ const SUBSCRIPTIONS_MAX: usize = 1_000;
 const REQUIRED_STATE_MAX: usize = 1_000;
 const CONN_ID_MAX: usize = 255;
 
+/// What the database and JSON hold exactly.
+const POSITION_MAX: i64 = (1 << 53) - 1;
+
 /// The body of a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SlidingSyncRequest {
@@ -89,6 +92,8 @@ pub enum InvalidRequest {
     Range(String),
     #[error("The filter {0} is not supported")]
     Filter(&'static str),
+    #[error("to_device.since is not a position")]
+    ToDeviceSince,
 }
 
 impl SlidingSyncRequest {
@@ -117,7 +122,20 @@ impl SlidingSyncRequest {
             }
             list.filters.check()?;
         }
-        Ok(())
+        self.to_device_since().map(|_| ())
+    }
+
+    /// Up to where the client has the messages to its device; at first, 0.
+    ///
+    /// # Errors
+    /// If what it says is no position.
+    pub fn to_device_since(&self) -> Result<i64, InvalidRequest> {
+        let asked = &self.extensions.to_device;
+        let since = asked.since.as_deref().filter(|_| asked.enabled == Some(true));
+        let Some(since) = since else { return Ok(0) };
+        let is_number = since.bytes().all(|byte| byte.is_ascii_digit());
+        let position = since.parse().ok().filter(|since| is_number && *since <= POSITION_MAX);
+        position.ok_or(InvalidRequest::ToDeviceSince)
     }
 
     /// Whether it asks for rooms at all. If not, a connection has no state.

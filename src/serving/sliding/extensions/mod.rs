@@ -18,10 +18,10 @@ mod typing;
 
 use std::collections::{BTreeSet, HashSet};
 
-use myelin_protocol::sliding_sync::{Connection, View};
+use myelin_protocol::sliding_sync::{Connection, InvalidRequest, SlidingSyncRequest, View};
 use myelin_protocol::sync_token::StreamToken;
 use myelin_protocol::thread_subscriptions::{LIST_DEFAULT, LIST_MAX};
-use ruma::api::client::sync::sync_events::v5::request::{ExtensionRoomConfig, Extensions};
+use ruma::api::client::sync::sync_events::v5::request::ExtensionRoomConfig;
 use ruma::{DeviceId, OwnedEventId, OwnedRoomId, UserId};
 use serde_json::value::RawValue;
 
@@ -119,13 +119,18 @@ pub trait Extension {
 }
 
 /// The extensions that a request asks for.
-pub fn enabled(request: &Extensions) -> Vec<Box<dyn Extension>> {
+///
+/// # Errors
+/// If it says something of one that makes no sense.
+pub fn enabled(asked: &SlidingSyncRequest) -> Result<Vec<Box<dyn Extension>>, InvalidRequest> {
+    let request = &asked.extensions;
+    let since = asked.to_device_since()?;
     let mut enabled: Vec<Box<dyn Extension>> = Vec::new();
     if request.to_device.enabled == Some(true) {
         let asked = &request.to_device;
         let limit = asked.limit.and_then(|limit| usize::try_from(u64::from(limit)).ok());
         let limit = limit.unwrap_or(MESSAGES_MAX).clamp(1, MESSAGES_MAX);
-        enabled.push(Box::new(to_device::ToDevice::new(limit, asked.since.as_deref())));
+        enabled.push(Box::new(to_device::ToDevice::new(limit, since)));
     }
     if request.e2ee.enabled == Some(true) {
         enabled.push(Box::new(e2ee::EndToEnd::default()));
@@ -151,7 +156,7 @@ pub fn enabled(request: &Extensions) -> Vec<Box<dyn Extension>> {
         let limit = limit.clamp(1, LIST_MAX);
         enabled.push(Box::new(thread_subscriptions::ThreadSubscriptions::new(limit)));
     }
-    enabled
+    Ok(enabled)
 }
 
 /// The rooms that an extension is about.

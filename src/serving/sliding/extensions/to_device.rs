@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Ask, Extension, Part, Told};
+use crate::log;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::device_inbox::{self, Inbox};
 use crate::storage::stream_positions::{self, StreamName};
@@ -28,9 +29,8 @@ struct PositionRow {
 }
 
 impl ToDevice {
-    /// At most so many messages, after this position. One that is none counts as the beginning.
-    pub(super) fn new(limit: usize, since: Option<&str>) -> Self {
-        let since = since.and_then(|since| since.parse::<u32>().ok()).map_or(0, i64::from);
+    /// At most so many messages, after this position.
+    pub(super) fn new(limit: usize, since: i64) -> Self {
         Self { limit, since, now: 0, inbox: Inbox::default() }
     }
 }
@@ -47,16 +47,21 @@ impl Extension for ToDevice {
     fn read_look(&mut self, ask: &Ask<'_>, results: &mut Results) -> Result<(), DatabaseError> {
         let row: Option<PositionRow> = results.first()?;
         self.now = row.map_or(0, |row| row.to_device);
+        if self.since > self.now {
+            let (since, now) = (self.since, self.now);
+            log::warn(&format!("a to_device position is ahead of the log: {since} of {now}"));
+            // Nothing that is queued is known to have been acknowledged, and all of it was read.
+            self.since = 0;
+        }
         if ask.device_id.is_some() {
             self.inbox = Inbox::of(results.rows()?, self.limit);
         }
         Ok(())
     }
 
-    /// What the client has acknowledged is removed, unless its position is ahead of the log.
+    /// What the client has acknowledged is removed.
     fn contents(&self, ask: &Ask<'_>, _told: &Told<'_>) -> Vec<Statement> {
-        let device_id = ask.device_id.filter(|_| self.since <= self.now);
-        let device_id = device_id.filter(|_| self.inbox.has_acknowledged);
+        let device_id = ask.device_id.filter(|_| self.inbox.has_acknowledged);
         let delete = |device_id| device_inbox::delete_upto(ask.user_id, device_id, self.since);
         device_id.map(delete).into_iter().collect()
     }
@@ -79,10 +84,7 @@ impl Extension for ToDevice {
         _sent: &HashSet<OwnedEventId>,
         _connection: &mut Connection,
     ) -> Option<Part> {
-        let next = match self.inbox.last {
-            Some(last) => last.to_string(),
-            None => self.now.max(self.since).to_string(),
-        };
+        let next = self.inbox.last.unwrap_or(self.now).to_string();
         let events = std::mem::take(&mut self.inbox.events);
         let is_news = !events.is_empty();
         let content = raw_json(&json!({ "next_batch": next, "events": events }));
