@@ -106,6 +106,11 @@ async function measure(url, size, name, commits, result) {
   if (!isFar) {
     const sizes = size === "quick" ? { ...budgets.fullSizes, rooms: [10, 60] } : undefined;
     result.findings.push(...(await budgets.countAll(client, sizes)).list);
+    const { flatSizes, measureFlat } = await import("./bench/flat.mjs");
+    const flat = await measureFlat(client, flatSizes[size]);
+    result.flat = flat.times;
+    result.findings.push(...flat.findings.list);
+    printTable("Few and many", flat.times);
     const roomCount = size === "quick" ? 60 : 300;
     result.findings.push(...(await budgets.timeSendsUnderLoad(client, roomCount)).list);
   }

@@ -5,6 +5,7 @@ import { after, before, describe, it } from "node:test";
 import { countAges } from "../../scripts/bench/age.mjs";
 import { countAll, countGroups } from "../../scripts/bench/budgets.mjs";
 import { Client } from "../../scripts/bench/client.mjs";
+import { flatSizes, measureFlat } from "../../scripts/bench/flat.mjs";
 import { startServer } from "./harness.mjs";
 
 const sizes = {
@@ -22,6 +23,11 @@ for (const [name, vars, count] of [
   })],
   // Three on a quiet machine; here another file of tests runs beside.
   ["sixteen users in one room", { LATENCY_MS: latencyMs }, (client) => countGroups(client, 5)],
+  ["many rooms and many events", {}, async (client) => {
+    const { findings } = await measureFlat(client, flatSizes.quick);
+    return findings;
+  }],
+  ["sixteen users in one room", { LATENCY_MS: latencyMs }, (client) => countGroups(client, 3)],
 ]) {
   describe(`the budgets of ${name}`, () => {
     let server;
