@@ -27,7 +27,6 @@ for (const [name, vars, count] of [
     const { findings } = await measureFlat(client, flatSizes.quick);
     return findings;
   }],
-  ["sixteen users in one room", { LATENCY_MS: latencyMs }, (client) => countGroups(client, 3)],
 ]) {
   describe(`the budgets of ${name}`, () => {
     let server;
