@@ -130,7 +130,8 @@ fn changes_are_listed_from_the_latest_backwards() {
         end = page["end"].as_str().map(ToOwned::to_owned);
     }
     let mut expected = roots[1..4].to_vec();
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
     let to = first["end"].as_str().unwrap();
     assert!(room.list(&format!("dir=b&to={to}")).ok().get("end").is_none());

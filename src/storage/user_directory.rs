@@ -288,8 +288,7 @@ pub fn remove(user_id: &UserId) -> [Statement; 3] {
 
 /// Removes those of these people of other servers who are in no room of ours any more.
 pub fn remove_strangers(members: &[RoomUser]) -> Vec<Statement> {
-    let strangers = format!(
-        "SELECT e.value ->> '$.user_id' FROM json_each(?1) e
+    let strangers = "SELECT e.value ->> '$.user_id' FROM json_each(?1) e
          WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.name = e.value ->> '$.user_id')
              AND NOT EXISTS (
                  SELECT 1 FROM room_memberships r
@@ -297,7 +296,7 @@ pub fn remove_strangers(members: &[RoomUser]) -> Vec<Statement> {
                  CROSS JOIN room_stats_current k ON k.room_id = c.room_id
                  WHERE r.user_id = e.value ->> '$.user_id' AND r.membership = 'join'
                      AND c.type = 'm.room.member' AND k.local_users_in_room > 0)"
-    );
+        .to_string();
     ["user_directory", "myelin_user_directory_words"]
         .map(|table| Statement::new(format!("DELETE FROM {table} WHERE user_id IN ({strangers})")))
         .map(|statement| statement.bind_json(&members))

@@ -202,7 +202,7 @@ fn a_client_that_sees_everything_reads_only_what_moved() {
     let rooms: Vec<String> = (0..60).map(|_| public_room(&server, &alice)).collect();
     let request = list(json!([[0, 200]]), 1);
     let mut at = slide(&server, &alice, None, &request);
-    while room_ids(&at).len() > 0 {
+    while !room_ids(&at).is_empty() {
         at = slide(&server, &alice, Some(pos(&at)), &request);
     }
     let reply = slide_reply(&server, &alice, Some(pos(&at)), &request);

@@ -22,7 +22,7 @@ fn is_public_name(name: &str) -> bool {
         ["localhost", "local", "internal", "intranet", "home.arpa", "lan", "test", "invalid"];
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let is_below = |end: &&str| name == **end || name.ends_with(&format!(".{end}"));
-    name.contains('.') && !PRIVATE.iter().any(|end| is_below(&end))
+    name.contains('.') && !PRIVATE.iter().any(is_below)
 }
 
 /// Whether an address belongs to the public internet.

@@ -114,7 +114,7 @@ fn of_two_that_conflict_the_last_of_the_timeline_is_not_always_the_state() {
         assert_eq!((room.limited, room.prev_position), (true, 5));
         let (timeline, state, room) = told(&log, window(&log, after, is_full), &wanted(10, true));
         assert!(timeline.contains(&"D''".to_owned()), "nothing misleads who does not fold");
-        assert_eq!(room.limited, false);
+        assert!(!room.limited);
         assert!(state.contains(&"D'".to_owned()) && !state.contains(&"D''".to_owned()));
     }
     // Who had D' before has it still.
