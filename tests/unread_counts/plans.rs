@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::house::House;
 
-/// Lists of ours, tables of one row, and what has been picked by index.
-const SMALL: [&str; 10] = [
+/// What is no table, lists of ours, tables of one row, and what has been picked by index.
+const SMALL: [&str; 11] = [
+    "CONSTANT",
     "n",
     "rooms",
     "actions",
