@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::house::House;
 
 /// What is no table, lists of ours, tables of one row, and what has been picked by index.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 12] = [
     "CONSTANT",
+    "reached",
     "n",
     "rooms",
     "actions",
