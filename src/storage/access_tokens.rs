@@ -3,6 +3,7 @@
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::Deserialize;
 
+use super::counters::next_id;
 use super::database::{Statement, boolean};
 
 /// A token's row, joined with its user's.
@@ -110,10 +111,6 @@ pub fn insert_refresh(token: &NewRefreshToken<'_>) -> Vec<Statement> {
             .bind(token.expiry_ts)
             .bind(token.ultimate_session_expiry_ts),
     ]
-}
-
-fn next_id(counter: &str) -> Statement {
-    Statement::new("UPDATE myelin_counters SET value = value + 1 WHERE name = ?1").bind(counter)
 }
 
 /// A refresh token's row, with what has become of the tokens that it was exchanged for.

@@ -3,6 +3,7 @@
 
 pub mod access_tokens;
 pub mod account_data;
+mod counters;
 pub mod database;
 pub mod deactivations;
 pub mod dehydrated_devices;

@@ -4,6 +4,7 @@
 use myelin_protocol::push_rules::UserRule;
 use ruma::UserId;
 
+use super::counters::next_id;
 use super::database::Statement;
 use super::stream_positions::{StreamName, advance, current};
 
@@ -108,10 +109,6 @@ fn upsert_enabled(
     ));
     let upsert = upsert.bind(user_id.as_str()).bind(scoped_rule_id).bind(enabled);
     [next_id("push_rules_enable_id"), upsert]
-}
-
-fn next_id(counter: &'static str) -> Statement {
-    Statement::new("UPDATE myelin_counters SET value = value + 1 WHERE name = ?1").bind(counter)
 }
 
 /// Notes a change with columns of the rule as it now is.

@@ -2,11 +2,8 @@
 
 use ruma::{EventId, RoomId, UserId};
 
+use super::counters::next_id;
 use super::database::Statement;
-
-fn next_id(counter: &'static str) -> Statement {
-    Statement::new("UPDATE myelin_counters SET value = value + 1 WHERE name = ?1").bind(counter)
-}
 
 /// Records a report of an event. `content` is the whole of what was said, as JSON.
 pub fn insert_event_report(
