@@ -2,7 +2,9 @@
 
 use myelin_protocol::pdu::{Pdu, PduError};
 use myelin_protocol::redaction::{RedactError, redact};
+use myelin_protocol::room_state::membership;
 use myelin_protocol::room_version::rules_of;
+use myelin_protocol::sync::Member;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::events::TimelineEventType;
 use ruma::room_version_rules::RoomVersionRules;
@@ -115,6 +117,17 @@ impl StoredEvent {
     }
 
     /// Whether this sets the state of that type and state key.
+    /// A membership event, as far as it decides what a sync tells.
+    pub fn member(&self) -> Option<Member> {
+        Some(Member {
+            user_id: self.pdu.state_key.as_deref()?.try_into().ok()?,
+            event_id: self.pdu.event_id.clone(),
+            stream_ordering: self.stream_ordering,
+            membership: membership(Some(&self.pdu)),
+            replaces: self.replaced.as_ref().map(|replaced| replaced.event_id.clone()),
+        })
+    }
+
     pub fn is_state_of(&self, event_type: &TimelineEventType, state_key: &str) -> bool {
         self.pdu.event_type == *event_type && self.pdu.state_key.as_deref() == Some(state_key)
     }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use myelin_protocol::client_event::EventFormat;
-use myelin_protocol::room_state::membership;
 use myelin_protocol::sliding_sync::plan::told_of;
 use myelin_protocol::sliding_sync::{RoomPlan, RoomState, SentRoom};
 use myelin_protocol::sync::members::{MEMBER, Member, heroes, members_at};
@@ -124,7 +123,7 @@ fn tell_room(
     }
     let meta = meta(plan, contents, &changes);
     let members: Vec<Member> =
-        contents.of_room(&contents.members, room_id).filter_map(member).collect();
+        contents.of_room(&contents.members, room_id).filter_map(StoredEvent::member).collect();
     let (state, sent) = plan.tell(RoomState {
         changed,
         base,
@@ -220,7 +219,7 @@ fn meta_of_past(plan: &RoomPlan, contents: &Contents) -> Meta {
 }
 
 fn told_heroes(events: &[&StoredEvent]) -> Vec<Hero> {
-    let members: Vec<Member> = events.iter().copied().filter_map(member).collect();
+    let members: Vec<Member> = events.iter().copied().filter_map(StoredEvent::member).collect();
     let hero = |user_id: OwnedUserId| {
         let of_user = |event: &&&StoredEvent| {
             event.pdu.state_key.as_deref() == Some(UserId::as_str(&user_id))
@@ -231,17 +230,6 @@ fn told_heroes(events: &[&StoredEvent]) -> Vec<Hero> {
         Hero { displayname: text("displayname"), avatar_url: text("avatar_url"), user_id }
     };
     heroes(&members).into_iter().map(hero).collect()
-}
-
-/// A membership event, as far as it decides what is told.
-fn member(event: &StoredEvent) -> Option<Member> {
-    Some(Member {
-        user_id: event.pdu.state_key.as_deref()?.try_into().ok()?,
-        event_id: event.pdu.event_id.clone(),
-        stream_ordering: event.stream_ordering,
-        membership: membership(Some(&event.pdu)),
-        replaces: event.replaced.as_ref().map(|replaced| replaced.event_id.clone()),
-    })
 }
 
 impl ToldRoom {

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
-use myelin_protocol::room_state::membership;
 use myelin_protocol::sync::device_lists::Meeting;
 use myelin_protocol::sync::{
     JoinedRoom, MeetingPlace, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
@@ -268,21 +267,11 @@ fn state_window(window: &RoomWindow) -> StateWindow {
 fn members(events: &[StoredEvent]) -> HashMap<OwnedRoomId, Vec<Member>> {
     let mut members: HashMap<OwnedRoomId, Vec<Member>> = HashMap::new();
     for event in events {
-        if let Some(member) = member(event) {
+        if let Some(member) = event.member() {
             members.entry(event.pdu.room_id.clone()).or_default().push(member);
         }
     }
     members
-}
-
-fn member(event: &StoredEvent) -> Option<Member> {
-    Some(Member {
-        user_id: event.pdu.state_key.as_deref()?.try_into().ok()?,
-        event_id: event.pdu.event_id.clone(),
-        stream_ordering: event.stream_ordering,
-        membership: membership(Some(&event.pdu)),
-        replaces: event.replaced.as_ref().map(|replaced| replaced.event_id.clone()),
-    })
 }
 
 impl Contents {
