@@ -60,6 +60,14 @@ pub struct KnownParent {
     pub parent: Parent,
 }
 
+impl SendEvent {
+    /// An event of which nothing else is known.
+    pub fn new(event: NewEvent) -> Self {
+        let (transaction, origin_server_ts, parent) = (None, None, None);
+        Self { event, transaction, origin_server_ts, push_rules_position: 0, parent }
+    }
+}
+
 /// All events of a new room, in ONE commit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreateRoom {

@@ -117,13 +117,7 @@ async fn remove_alias(
             content: to_raw_value(&content).map_err(ApiError::internal)?,
             redacts: None,
         };
-        let send = SendEvent {
-            event,
-            transaction: None,
-            origin_server_ts: None,
-            push_rules_position: 0,
-            parent: None,
-        };
+        let send = SendEvent::new(event);
         let sent = caller.context.room(&row.room_id, RoomCommand::Send(send)).await;
         // Who made the alias may delete it also where they may not change the room's state.
         if let Err(error) = sent

@@ -64,8 +64,7 @@ async fn send_event(
         NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
     let transaction = transaction(&caller, request.txn_id.as_str());
     // Only application services may set the time of an event.
-    let send =
-        SendEvent { event, transaction, origin_server_ts: None, push_rules_position, parent };
+    let send = SendEvent { transaction, push_rules_position, parent, ..SendEvent::new(event) };
     Ok(message::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -85,13 +84,7 @@ async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<
         state_key: None,
         content,
     };
-    let send = SendEvent {
-        event,
-        transaction: None,
-        origin_server_ts: None,
-        push_rules_position,
-        parent: None,
-    };
+    let send = SendEvent { push_rules_position, ..SendEvent::new(event) };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -118,8 +111,7 @@ async fn redact_event(
         redacts: Some(request.event_id),
     };
     let transaction = transaction(&caller, request.txn_id.as_str());
-    let send =
-        SendEvent { event, transaction, origin_server_ts: None, push_rules_position, parent: None };
+    let send = SendEvent { transaction, push_rules_position, ..SendEvent::new(event) };
     Ok(redact::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
 }
 
@@ -148,13 +140,7 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         content: to_raw_value(&content).map_err(ApiError::internal)?,
         redacts: None,
     };
-    let send = SendEvent {
-        event,
-        transaction: None,
-        origin_server_ts: None,
-        push_rules_position,
-        parent: None,
-    };
+    let send = SendEvent { push_rules_position, ..SendEvent::new(event) };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 

@@ -149,13 +149,7 @@ async fn send_state(
     event: &PlannedEvent,
 ) -> Result<OwnedEventId, ApiError> {
     let event = new_event(&caller.user_id, event)?;
-    let send = SendEvent {
-        event,
-        transaction: None,
-        origin_server_ts: None,
-        push_rules_position: 0,
-        parent: None,
-    };
+    let send = SendEvent::new(event);
     send_to(caller, room_id, send).await
 }
 
