@@ -62,7 +62,8 @@ pub async fn read<'a>(
         timeline.sort_topologically();
         timelines.push((&pdu.event_id, Around::new(timeline, reader, rooms)));
     }
-    add_aggregations(context, reader, rooms, &mut timelines).await?;
+    let visible = timelines.iter_mut().flat_map(|(_, around)| &mut around.visible);
+    aggregations::add(context, reader, rooms, visible).await?;
     let profiles = match wanted.include_profile {
         true => profiles(context, &timelines).await?,
         false => HashMap::new(),
@@ -72,26 +73,6 @@ pub async fn read<'a>(
         (event_id.clone(), around.write(context, reader, event_id, profiles))
     };
     Ok(timelines.into_iter().map(write).collect())
-}
-
-/// As [`aggregations::add`], for all of them together.
-async fn add_aggregations(
-    context: &context::Context,
-    reader: &Reader,
-    rooms: &Rooms,
-    timelines: &mut [(&OwnedEventId, Around)],
-) -> Result<(), ApiError> {
-    let all = timelines.iter().flat_map(|(_, around)| &around.visible);
-    let ids = aggregations::wanted(all.map(|visible| &visible.event));
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let batch = aggregations::statements(&ids, &reader.user_id).to_vec();
-    let mut results = Results::new(context.batch(batch).await?);
-    let related = aggregations::read(&mut results, reader, rooms)?;
-    let all = timelines.iter_mut().flat_map(|(_, around)| &mut around.visible);
-    aggregations::attach(all.map(|visible| &mut visible.event), &related);
-    Ok(())
 }
 
 struct Around {

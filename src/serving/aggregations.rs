@@ -124,12 +124,13 @@ pub fn attach<'a>(events: impl IntoIterator<Item = &'a mut StoredEvent>, related
 ///
 /// # Errors
 /// If the database fails.
-pub async fn add(
+pub async fn add<'a>(
     context: &Context,
     reader: &Reader,
     rooms: &HashMap<OwnedRoomId, ReaderRow>,
-    visible: &mut [VisibleEvent],
+    visible: impl IntoIterator<Item = &'a mut VisibleEvent>,
 ) -> Result<(), ApiError> {
+    let visible: Vec<&mut VisibleEvent> = visible.into_iter().collect();
     let ids = wanted(visible.iter().map(|seen| &seen.event));
     if ids.is_empty() {
         return Ok(());
@@ -137,7 +138,7 @@ pub async fn add(
     let batch = statements(&ids, &reader.user_id).to_vec();
     let mut results = Results::new(context.batch(batch).await?);
     let related = read(&mut results, reader, rooms)?;
-    attach(visible.iter_mut().map(|seen| &mut seen.event), &related);
+    attach(visible.into_iter().map(|seen| &mut seen.event), &related);
     Ok(())
 }
 
