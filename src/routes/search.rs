@@ -117,13 +117,17 @@ impl Asked {
 async fn search_events(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let token = access.token()?.to_owned();
     let asked = Asked::read(&incoming)?;
-    let batch =
-        vec![local_memberships::select_joined_of_token(&token), events::ignored_users(&token)];
+    let batch = vec![
+        local_memberships::select_joined_of_token(&token),
+        events::ignored_users(&token),
+        search_index::log_position(),
+    ];
     let (caller, results) = access.authenticate_with(batch).await?;
     let Some(asked) = asked else { return answer(&json!({ "search_categories": {} })) };
     let mut results = Results::new(results);
     let joined: Vec<MembershipRow> = results.rows()?;
     let ignored: Vec<IgnoredRow> = results.rows()?;
+    let log = results.first()?;
     let ignored: HashSet<_> = ignored.into_iter().map(|row| row.ignored_user_id).collect();
     let reader =
         Reader { user_id: caller.user_id.clone(), device_id: caller.device_id.clone(), ignored };
@@ -135,7 +139,7 @@ async fn search_events(access: Access, incoming: Incoming) -> Result<Answer, Api
         .collect();
     let found = match &asked.query {
         Some(query) if !rooms.is_empty() => {
-            search::follow(&caller.context, search::STEPS_MAX).await?;
+            search::follow_to(&caller.context, log, search::STEPS_MAX).await?;
             find(&caller, &reader, &asked, query, &rooms).await?
         }
         _ => Found::default(),

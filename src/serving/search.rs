@@ -41,8 +41,20 @@ pub async fn batch(
 /// # Errors
 /// If a database fails.
 pub async fn follow(context: &Context, steps_max: usize) -> Result<bool, ApiError> {
-    let upto = Results::new(context.batch(vec![search_index::log_position()]).await?).first()?;
-    let upto = upto.map_or(0, |row: PositionRow| row.stream_ordering);
+    let log = context.batch(vec![search_index::log_position()]).await?;
+    follow_to(context, Results::new(log).first()?, steps_max).await
+}
+
+/// As [`follow`], for those who know how far the log goes.
+///
+/// # Errors
+/// If a database fails.
+pub async fn follow_to(
+    context: &Context,
+    log: Option<PositionRow>,
+    steps_max: usize,
+) -> Result<bool, ApiError> {
+    let upto = log.map_or(0, |row| row.stream_ordering);
     for _ in 0..steps_max {
         let position = batch(context, vec![search_index::position()]).await?;
         let position = Results::new(position).first()?;
