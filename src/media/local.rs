@@ -113,7 +113,7 @@ pub fn answer(served: &Served<'_>) -> Result<http::Response<Vec<u8>>, ApiError> 
         headers.push((CONTENT_RANGE, format!("bytes {offset}-{last}/{}", served.length)));
     }
     let mut answer = response(status, &etag, &headers)?;
-    let part = FilePart { path: served.path.to_owned(), range, length };
+    let part = FilePart { path: served.path.to_owned(), range };
     answer.extensions_mut().insert(part);
     Ok(answer)
 }

@@ -17,9 +17,8 @@ pub struct UnreadBody {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePart {
     pub path: String,
-    /// In bytes; `None`: the whole file.
+    /// Offset and length in bytes; `None`: the whole file.
     pub range: Option<(u64, u64)>,
-    pub length: u64,
 }
 
 /// What is to become a file.
