@@ -30,27 +30,12 @@ pub async fn make(context: &Context, url: &Url) -> Result<Map<String, Value>, Ap
         return Err(unavailable(&message));
     }
     let mut properties = describe(context, &found).await;
-    let mut media_id = None;
-    let picture = match is_picture(&found) {
-        true => Some(found.url.clone()),
-        false => properties
-            .get("og:image")
-            .and_then(Value::as_str)
-            .and_then(|picture| found.url.join(picture).ok()),
+    let kept = match is_picture(&found) {
+        true => keep_picture(context, &found).await,
+        false => keep_picture_of(context, &found, properties.remove("og:image")).await,
     };
-    properties.remove("og:image");
-    if let Some(picture) = picture {
-        let kept = match is_picture(&found) {
-            true => keep_picture(context, &found).await,
-            false => match pages::fetch(context, &picture).await {
-                Ok(picture) => keep_picture(context, &picture).await,
-                Err(_) => None,
-            },
-        };
-        if let Some(kept) = kept {
-            media_id = Some(kept.media_id.clone());
-            kept.describe(context, &mut properties);
-        }
+    if let Some(kept) = &kept {
+        kept.describe(context, &mut properties);
     }
     let og = Value::Object(properties.clone()).to_string();
     let row = NewPreview {
@@ -59,7 +44,7 @@ pub async fn make(context: &Context, url: &Url) -> Result<Map<String, Value>, Ap
         etag: found.etag.as_deref(),
         expires_ts: context.now_ms() + LIFETIME_MS,
         og: &og,
-        media_id: media_id.as_deref(),
+        media_id: kept.as_ref().map(|kept| kept.media_id.as_str()),
     };
     context.batch(vec![url_previews::insert(&row, context.now_ms())]).await?;
     Ok(properties)
@@ -142,6 +127,12 @@ impl Kept {
             properties.insert("og:image:height".to_owned(), json!(height));
         }
     }
+}
+
+/// Fetches the picture that a page names, and keeps it.
+async fn keep_picture_of(context: &Context, page: &Found, named: Option<Value>) -> Option<Kept> {
+    let url = page.url.join(named?.as_str()?).ok()?;
+    keep_picture(context, &pages::fetch(context, &url).await.ok()?).await
 }
 
 /// A preview without its picture is still one: what goes wrong here is logged.
