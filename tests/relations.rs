@@ -5,7 +5,7 @@ mod support;
 
 use myelin::durable::MembershipAction;
 use serde_json::{Value, json};
-use support::house::House;
+use support::house::{House, Room, room};
 use support::{Account, Reply};
 
 const V3: &str = "/_matrix/client/v3";
@@ -60,21 +60,6 @@ fn shown(house: &House, reader: &Account, room_id: &str, event_id: &str) -> Valu
     let path = format!("{V3}/rooms/{room_id}/event/{event_id}");
     let event = house.server.get(reader, &path).ok();
     event["unsigned"]["m.relations"].clone()
-}
-
-struct Room {
-    house: House,
-    alice: Account,
-    bob: Account,
-    room_id: String,
-}
-
-fn room() -> Room {
-    let house = House::new();
-    let (alice, bob) = (house.account("alice"), house.account("bob"));
-    let room_id = house.room(&alice, "shared");
-    house.join(&room_id, &bob);
-    Room { house, alice, bob, room_id }
 }
 
 #[test]

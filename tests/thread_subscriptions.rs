@@ -4,23 +4,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::house::House;
+use support::house::{Room, room};
 use support::{Account, Reply};
-
-struct Room {
-    house: House,
-    alice: Account,
-    bob: Account,
-    room_id: String,
-}
-
-fn room() -> Room {
-    let house = House::new();
-    let (alice, bob) = (house.account("alice"), house.account("bob"));
-    let room_id = house.room(&alice, "shared");
-    house.join(&room_id, &bob);
-    Room { house, alice, bob, room_id }
-}
 
 impl Room {
     fn reply(&self, root: &str) -> String {

@@ -5,25 +5,10 @@ mod support;
 
 use serde_json::{Value, json};
 use support::Account;
-use support::house::House;
+use support::house::{Room, room};
 
 const V1: &str = "/_matrix/client/v1";
 const V3: &str = "/_matrix/client/v3";
-
-struct Room {
-    house: House,
-    alice: Account,
-    bob: Account,
-    room_id: String,
-}
-
-fn room() -> Room {
-    let house = House::new();
-    let (alice, bob) = (house.account("alice"), house.account("bob"));
-    let room_id = house.room(&alice, "shared");
-    house.join(&room_id, &bob);
-    Room { house, alice, bob, room_id }
-}
 
 impl Room {
     fn relate(&self, sender: &Account, rel_type: &str, parent: &str, body: &str) -> String {

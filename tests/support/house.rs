@@ -16,6 +16,22 @@ pub struct House {
     pub server: Server,
 }
 
+/// A room with two in it, in a house of its own.
+pub struct Room {
+    pub house: House,
+    pub alice: Account,
+    pub bob: Account,
+    pub room_id: String,
+}
+
+pub fn room() -> Room {
+    let house = House::new();
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let room_id = house.room(&alice, "shared");
+    house.join(&room_id, &bob);
+    Room { house, alice, bob, room_id }
+}
+
 impl House {
     pub fn new() -> Self {
         Self { server: Server::new() }
@@ -102,13 +118,7 @@ impl House {
             device_id: sender.device_id.as_str().into(),
             txn_id: txn_id.to_owned(),
         });
-        let send = SendEvent {
-            event: new,
-            transaction,
-            origin_server_ts: None,
-            push_rules_position: 0,
-            parent: None,
-        };
+        let send = SendEvent { transaction, ..SendEvent::new(new) };
         match self.command(room_id, RoomCommand::Send(send)) {
             RoomReply::Event { event_id, .. } => event_id.to_string(),
             other => panic!("{other:?}"),
@@ -125,13 +135,7 @@ impl House {
             content: to_raw_value(&content).unwrap(),
             redacts: None,
         };
-        RoomCommand::Send(SendEvent {
-            event,
-            transaction: None,
-            origin_server_ts: None,
-            push_rules_position: 0,
-            parent: None,
-        })
+        RoomCommand::Send(SendEvent::new(event))
     }
 
     pub fn message(&self, room_id: &str, sender: &Account, body: &str) -> String {
