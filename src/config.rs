@@ -1,5 +1,8 @@
 //! The variables of wrangler.toml, read once per isolate.
 
+use std::rc::Rc;
+
+use myelin_protocol::application_service::ApplicationService;
 use ruma::{OwnedServerName, RoomVersionId};
 
 /// Who may make an account without an administrator.
@@ -43,6 +46,8 @@ pub struct Config {
     pub old_signing_keys: String,
     /// One-time secret of the page that makes the administrator's account.
     pub setup_token: Option<String>,
+    /// Bridges and bots that speak for users of this server.
+    pub application_services: Vec<Rc<ApplicationService>>,
     variables: std::collections::HashMap<String, String>,
 }
 
@@ -65,8 +70,11 @@ impl Config {
         let on = |name: &str, default: bool| {
             text(name).map_or(default, |v| matches!(v.as_str(), "on" | "true" | "1" | "yes"))
         };
+        let server_name: OwnedServerName =
+            parse("SERVER_NAME", text("SERVER_NAME").as_deref(), "localhost")?;
         Ok(Self {
-            server_name: parse("SERVER_NAME", text("SERVER_NAME").as_deref(), "localhost")?,
+            application_services: application_services(&variables, &server_name)?,
+            server_name,
             public_baseurl: text("PUBLIC_BASEURL")
                 .map(|url| url.trim_end_matches('/').to_owned())
                 .unwrap_or_default(),
@@ -144,6 +152,17 @@ fn registration_captcha(
         }
         None => Ok(is_on),
     }
+}
+
+fn application_services(
+    variables: &std::collections::HashMap<String, String>,
+    server_name: &OwnedServerName,
+) -> Result<Vec<Rc<ApplicationService>>, ConfigError> {
+    let name = "APPLICATION_SERVICES";
+    let Some(json) = variables.get(name) else { return Ok(Vec::new()) };
+    let services = ApplicationService::read_all(json, server_name)
+        .map_err(|error| ConfigError { name, reason: error.to_string() })?;
+    Ok(services.into_iter().map(Rc::new).collect())
 }
 
 fn bcrypt_rounds(value: Option<&str>) -> Result<u32, ConfigError> {

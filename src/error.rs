@@ -61,6 +61,7 @@ error_codes! {
     UnableToGrantJoin = "M_UNABLE_TO_GRANT_JOIN", 400;
     Unauthorized = "M_UNAUTHORIZED", 401;
     Unknown = "M_UNKNOWN", 500;
+    UnknownDevice = "M_UNKNOWN_DEVICE", 400;
     UnknownPos = "M_UNKNOWN_POS", 400;
     UnknownToken = "M_UNKNOWN_TOKEN", 401;
     Unrecognized = "M_UNRECOGNIZED", 404;

@@ -12,6 +12,7 @@ import { miniflareOptions, readConfiguration } from "./worker.mjs";
 
 // What a deployed server has as secrets, so that wrangler.toml does not list it.
 const secretNames = [
+  "APPLICATION_SERVICES",
   "OLD_SIGNING_KEYS",
   "PASSWORD_PEPPER",
   "RECAPTCHA_PRIVATE_KEY",

@@ -5,6 +5,7 @@ use ruma::OwnedUserId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::application_services::must_be_nobodys_user;
 use super::session::{self, SessionRequest};
 use super::user_directory;
 use crate::context::Context;
@@ -21,9 +22,11 @@ const NUMBERS_MAX: usize = 10;
 /// Reads the user id that somebody chose.
 ///
 /// # Errors
-/// `M_INVALID_USERNAME`.
+/// `M_INVALID_USERNAME`, `M_EXCLUSIVE`.
 pub fn user_id(context: &Context, username: &str) -> Result<OwnedUserId, ApiError> {
-    user_name::new_user_id(username, context.server_name()).map_err(name_error)
+    let user_id = user_name::new_user_id(username, context.server_name()).map_err(name_error)?;
+    must_be_nobodys_user(&context.config, &user_id)?;
+    Ok(user_id)
 }
 
 fn name_error(error: InvalidUserName) -> ApiError {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::room_read::RoomRead;
 use super::{Access, Caller, Route, authenticated, batched, public};
+use crate::accounts::application_services::must_be_free_alias;
 use crate::context::Context;
 use crate::durable::{NewEvent, RoomCommand, SendEvent};
 use crate::error::{ApiError, ErrorCode};
@@ -60,8 +61,10 @@ async fn put_alias(
     let read = RoomRead::begin(access, request.room_id, |_| Vec::new()).await?;
     read.caller.must_not_be_guest()?;
     must_be_ours(&read.caller.context, &alias)?;
+    let service = read.caller.service.as_ref();
+    must_be_free_alias(&read.caller.context.config, &alias, service)?;
     let is_joined = match &read.room {
-        Some(room) => room.is_joined() || read.caller.is_admin,
+        Some(room) => room.is_joined() || read.caller.is_admin || service.is_some(),
         None => {
             return Err(ApiError::new(ErrorCode::Unknown, "Room does not exist").with_status(400));
         }
@@ -101,11 +104,12 @@ async fn remove_alias(
     let select = room_aliases::select(&alias);
     let (caller, results) = access.authenticate_with(vec![select]).await?;
     caller.must_not_be_guest()?;
+    must_be_free_alias(&caller.context.config, &alias, caller.service.as_ref())?;
     let row: Option<AliasRow> = Results::new(results).first()?;
     let row = row.ok_or_else(|| ApiError::not_found("Unknown room alias"))?;
     let rights = Rights::read(&caller, row.room_id.clone()).await?;
     let is_creator = row.creator.as_deref() == Some(caller.user_id.as_str());
-    if !is_creator && !rights.can_change_directory(&caller) {
+    if !is_creator && caller.service.is_none() && !rights.can_change_directory(&caller) {
         return Err(ApiError::forbidden("You don't have permission to delete the alias."));
     }
     caller.context.batch(room_aliases::delete(&alias).to_vec()).await?;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use http::Method;
+use myelin_protocol::application_service::ApplicationService;
 use ruma::api::error::{DeserializationError, FromHttpRequestError};
 use ruma::api::path_builder::PathBuilder;
 use ruma::api::{IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponseExt};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::accounts::last_seen;
+use crate::accounts::masquerade::Masquerade;
 use crate::accounts::presence::Actor;
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
@@ -127,6 +129,8 @@ pub struct Caller {
     pub token_id: i64,
     pub is_guest: bool,
     pub is_admin: bool,
+    /// That speaks for the user.
+    pub service: Option<Rc<ApplicationService>>,
     pub address: String,
     pub user_agent: String,
 }
@@ -169,11 +173,17 @@ const TOKEN_USERS_MAX: usize = 10_000;
 pub struct Access {
     pub context: Context,
     token: Option<String>,
+    masquerade: Option<Masquerade>,
     pub address: String,
     pub user_agent: String,
 }
 
 impl Access {
+    /// The application service whose token it is.
+    pub fn service(&self) -> Option<&Rc<ApplicationService>> {
+        self.masquerade.as_ref().map(|masquerade| &masquerade.service)
+    }
+
     /// Authenticates with a batch of its own.
     ///
     /// # Errors
@@ -182,12 +192,14 @@ impl Access {
         Ok(self.authenticate_with(Vec::new()).await?.0)
     }
 
-    /// The token, for reads about its user that run before the user is known.
+    /// The token, for reads about its user that run before the user is known; the user for whom
+    /// an application service speaks.
     ///
     /// # Errors
     /// `M_MISSING_TOKEN`
     pub fn token(&self) -> Result<&str, ApiError> {
-        self.token.as_deref().ok_or_else(ApiError::missing_token)
+        let user_id = self.masquerade.as_ref().map(|masquerade| masquerade.user_id.as_str());
+        user_id.or(self.token.as_deref()).ok_or_else(ApiError::missing_token)
     }
 
     /// Whether the request has a token at all.
@@ -213,7 +225,10 @@ impl Access {
         statements: Vec<Statement>,
     ) -> Result<(Result<Caller, ApiError>, Vec<QueryResult>), ApiError> {
         let token = self.token.as_deref().ok_or_else(ApiError::missing_token)?;
-        let mut batch = vec![access_tokens::select(token)];
+        let mut batch = vec![match &self.masquerade {
+            Some(masquerade) => masquerade.select(),
+            None => access_tokens::select(token),
+        }];
         batch.extend(statements);
         let mut results = self.context.batch(batch).await?;
         let row: Option<TokenRow> = results.remove(0).first()?;
@@ -228,6 +243,9 @@ impl Access {
 
     /// As [`Access::expected_user`], with the device.
     pub fn expected_device(&self) -> Option<(OwnedUserId, Option<OwnedDeviceId>)> {
+        if let Some(masquerade) = &self.masquerade {
+            return Some((masquerade.user_id.clone(), masquerade.device_id.clone()));
+        }
         self.context.isolate.token_users.borrow().get(self.token.as_deref()?).cloned()
     }
 
@@ -241,7 +259,10 @@ impl Access {
     }
 
     fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
-        let row = row.ok_or_else(|| ApiError::unknown_token(false))?;
+        let row = match &self.masquerade {
+            Some(masquerade) => masquerade.token(row)?,
+            None => row.ok_or_else(|| ApiError::unknown_token(false))?,
+        };
         if row.deactivated {
             return Err(ApiError::new(ErrorCode::UserDeactivated, "This account is deactivated"));
         }
@@ -251,15 +272,18 @@ impl Access {
         if row.is_locked {
             return Err(ApiError::user_locked());
         }
-        let token = self.token.as_deref().unwrap_or_default();
-        last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
-        self.remember_user(&row);
+        if self.masquerade.is_none() {
+            let token = self.token.as_deref().unwrap_or_default();
+            last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
+            self.remember_user(&row);
+        }
         Ok(Caller {
             user_id: row.user_id,
             device_id: row.device_id,
             token_id: row.token_id,
             is_guest: row.is_guest,
             is_admin: row.is_admin,
+            service: self.masquerade.map(|masquerade| masquerade.service),
             context: self.context,
             address: self.address,
             user_agent: self.user_agent,
@@ -286,9 +310,12 @@ impl Route {
 }
 
 fn access(context: Context, incoming: &Incoming) -> Access {
+    let token = incoming.access_token();
+    let of = |token: &String| Masquerade::of(&context.config, token, |name| incoming.query(name));
     Access {
+        masquerade: token.as_ref().and_then(of),
         context,
-        token: incoming.access_token(),
+        token,
         address: incoming.address(),
         user_agent: incoming.user_agent(),
     }

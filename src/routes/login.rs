@@ -6,6 +6,7 @@ use myelin_protocol::user_interactive::{PASSWORD, SSO};
 use ruma::api::client::session::{logout, logout_all, refresh_token};
 use serde_json::{Map, Value, json};
 
+use super::service_accounts::{self, APPLICATION_SERVICE};
 use super::user_interactive::prove_identity;
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, public, raw};
 use crate::accounts::device_changes;
@@ -66,6 +67,9 @@ async fn list_flows(access: Access, _incoming: Incoming) -> Result<Answer, ApiEr
         flows.push(json!({ "type": TOKEN }));
     }
     flows.push(json!({ "type": PASSWORD }));
+    if !config.application_services.is_empty() {
+        flows.push(json!({ "type": APPLICATION_SERVICE }));
+    }
     json(&json!({ "flows": flows }))
 }
 
@@ -104,6 +108,9 @@ async fn who_logs_in(access: &Access, body: &Map<String, Value>) -> Result<UserR
         PASSWORD => {
             limits::count(context, &access.address, limits::LOGIN).await?;
             passwords::prove(context, body, Purpose::Login).await
+        }
+        APPLICATION_SERVICE if !context.config.application_services.is_empty() => {
+            service_accounts::log_in(access, body).await
         }
         TOKEN if takes_login_tokens(&context.config) => {
             let token = body.get("token").and_then(Value::as_str);

@@ -48,6 +48,7 @@ mod room_state;
 mod room_upgrade;
 mod search;
 mod search_context;
+mod service_accounts;
 mod single_sign_on;
 mod sliding_sync;
 mod sync;

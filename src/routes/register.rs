@@ -6,6 +6,7 @@ use ruma::OwnedUserId;
 use ruma::api::client::account::get_username_availability::v3 as availability;
 use serde_json::{Map, Value, json};
 
+use super::service_accounts::{self, APPLICATION_SERVICE};
 use super::{Access, Answer, Incoming, Route, endpoint, json, public, raw};
 use crate::accounts::session::SessionRequest;
 use crate::accounts::terms::Terms;
@@ -40,6 +41,9 @@ pub fn routes() -> Vec<Route> {
 /// `POST /_matrix/client/v3/register`
 async fn register(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let body = endpoint::object(incoming.json()?)?;
+    if body.get("type").and_then(Value::as_str) == Some(APPLICATION_SERVICE) {
+        return service_accounts::register(&access, &body).await;
+    }
     match incoming.query("kind").as_deref() {
         None | Some("user") => register_user(access, incoming, body).await,
         Some("guest") => register_guest(access, &body).await,

@@ -3,11 +3,14 @@
 use myelin_protocol::create_room::{CreateRoomError, Creator, PlannedEvent, plan_room};
 use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
 use ruma::api::client::room::create_room;
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId, RoomVersionId, UInt, UserId};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomAliasId, RoomId, RoomVersionId, UInt, UserId,
+};
 use serde_json::value::to_raw_value;
 
 use super::membership::{add_profile, must_be_local};
 use super::{Access, Caller, Route, batched};
+use crate::accounts::application_services::must_be_free_alias;
 use crate::durable::{CreateRoom, NewEvent, RoomCommand, RoomReply};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
@@ -47,6 +50,9 @@ async fn create(
     let profiles: Vec<MemberProfileRow> = results.rows()?;
     if results.first::<AliasRow>()?.is_some() {
         return Err(ApiError::new(ErrorCode::RoomInUse, "Room alias already taken"));
+    }
+    if let Some(Ok(alias)) = aliases.first().map(RoomAliasId::parse) {
+        must_be_free_alias(&caller.context.config, &alias, caller.service.as_ref())?;
     }
     let creator = creator(&caller.user_id, &profiles);
     let default_version = &caller.context.config.default_room_version;

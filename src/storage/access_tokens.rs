@@ -1,6 +1,6 @@
 //! `access_tokens` and `refresh_tokens`, with what a request needs to know of its user.
 
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::counters::next_id;
@@ -36,6 +36,37 @@ pub fn select(token: &str) -> Statement {
          WHERE t.token = ?1",
     )
     .bind(token)
+}
+
+impl TokenRow {
+    /// Of somebody who has no row: the own user of an application service.
+    pub fn of_unregistered(user_id: OwnedUserId) -> Self {
+        Self {
+            token_id: 0,
+            user_id,
+            device_id: None,
+            valid_until_ms: None,
+            is_guest: false,
+            is_admin: false,
+            deactivated: false,
+            is_locked: false,
+            ends_refresh_token: false,
+        }
+    }
+}
+
+/// Reads the [`TokenRow`] that a user would have, with the device if they have it: ids of tokens
+/// begin at 1, so 0 is none.
+pub fn select_without(user_id: &UserId, device_id: Option<&DeviceId>) -> Statement {
+    Statement::new(
+        "SELECT 0 AS token_id, u.name AS user_id, d.device_id, NULL AS valid_until_ms,
+                u.is_guest, u.admin AS is_admin, u.deactivated, u.locked AS is_locked,
+                0 AS ends_refresh_token
+         FROM users u LEFT JOIN devices d ON d.user_id = u.name AND d.device_id = ?2
+         WHERE u.name = ?1",
+    )
+    .bind(user_id.as_str())
+    .bind(device_id.map(DeviceId::as_str))
 }
 
 /// Remembers that a token has been used.

@@ -46,7 +46,7 @@ pub fn select_joined(user_id: &UserId) -> Statement {
 pub fn select_joined_of_token(token: &str) -> Statement {
     Statement::new(
         "SELECT room_id, membership FROM local_current_membership
-         WHERE user_id = (SELECT user_id FROM access_tokens WHERE token = ?1)
+         WHERE user_id = coalesce((SELECT user_id FROM access_tokens WHERE token = ?1), ?1)
              AND membership = 'join'",
     )
     .bind(token)
@@ -64,7 +64,7 @@ pub fn select_mutual(token: &str, user_id: &UserId) -> Statement {
         "SELECT m.room_id FROM local_current_membership m
          CROSS JOIN current_state_events c ON c.room_id = m.room_id
              AND c.type = 'm.room.member' AND c.state_key = ?2 AND c.membership = 'join'
-         WHERE m.user_id = (SELECT user_id FROM access_tokens WHERE token = ?1)
+         WHERE m.user_id = coalesce((SELECT user_id FROM access_tokens WHERE token = ?1), ?1)
              AND m.membership = 'join'
          ORDER BY m.room_id",
     )

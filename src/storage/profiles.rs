@@ -114,7 +114,9 @@ pub fn select_for_members(token: &str, user_ids: &[OwnedUserId]) -> Statement {
     Statement::new(
         "SELECT full_user_id AS user_id, displayname, avatar_url FROM profiles
          WHERE full_user_id IN (SELECT value FROM json_each(?1)
-                                UNION SELECT user_id FROM access_tokens WHERE token = ?2)",
+                                UNION
+                                SELECT coalesce((SELECT user_id FROM access_tokens
+                                                 WHERE token = ?2), ?2))",
     )
     .bind_json(&user_ids)
     .bind(token)

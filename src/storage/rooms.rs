@@ -202,7 +202,8 @@ pub fn select_state_for_upgrade(room_id: &str, token: &str) -> Statement {
     Statement::new(format!(
         "{} WHERE c.room_id = ?1
            AND (c.type <> 'm.room.member' OR c.membership = 'ban'
-                OR c.state_key = (SELECT user_id FROM access_tokens WHERE token = ?2))",
+                OR c.state_key =
+                    coalesce((SELECT user_id FROM access_tokens WHERE token = ?2), ?2))",
         select_state()
     ))
     .bind(room_id)
@@ -236,7 +237,8 @@ pub fn forget(user_id: &str, room_id: &str) -> [Statement; 2] {
 pub fn select_membership_by_token(room_id: &str, token: &str) -> Statement {
     Statement::new(
         "SELECT room_id, membership FROM local_current_membership
-         WHERE user_id = (SELECT user_id FROM access_tokens WHERE token = ?1) AND room_id = ?2",
+         WHERE user_id = coalesce((SELECT user_id FROM access_tokens WHERE token = ?1), ?1)
+             AND room_id = ?2",
     )
     .bind(token)
     .bind(room_id)

@@ -34,6 +34,8 @@ pub struct NewUser {
     pub user_type: Option<String>,
     /// The version of the terms that the user has accepted.
     pub consent_version: Option<String>,
+    /// The application service that makes the user.
+    pub appservice_id: Option<String>,
 }
 
 impl NewUser {
@@ -48,6 +50,7 @@ impl NewUser {
             is_upgrade: false,
             user_type: None,
             consent_version: None,
+            appservice_id: None,
         }
     }
 }
@@ -115,8 +118,8 @@ fn insert(user: &NewUser, now_ms: u64) -> [Statement; 2] {
     let consent_ts = user.consent_version.as_ref().map(|_| now_ms);
     let insert_user = Statement::new(
         "INSERT INTO users (name, password_hash, creation_ts, admin, is_guest, user_type,
-                            consent_version, consent_ts, approved, shadow_banned)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0)",
+                            consent_version, consent_ts, appservice_id, approved, shadow_banned)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, 0)",
     )
     .bind(user.user_id.as_str())
     .bind(user.password_hash.clone())
@@ -125,7 +128,8 @@ fn insert(user: &NewUser, now_ms: u64) -> [Statement; 2] {
     .bind(user.is_guest)
     .bind(user.user_type.clone())
     .bind(user.consent_version.clone())
-    .bind(consent_ts);
+    .bind(consent_ts)
+    .bind(user.appservice_id.clone());
     let insert_profile = profiles::insert(&user.user_id, user.display_name.as_deref());
     [insert_user, insert_profile]
 }

@@ -10,6 +10,7 @@
 //! | `device_keys` | the keys that a client uploads for its device |
 //! | `pdu` | a stored event |
 //! | `event_builder` | making an event: limits, hash, signature, id |
+//! | `application_service` | registrations of bridges, and what they are about |
 //! | `auth` | selection of auth events, authorisation, redaction rights |
 //! | `room_state` | power levels, join rule, history visibility, membership, creators |
 //! | `state_resolution` | the state of a room where its history forks |
@@ -41,6 +42,7 @@
 //! | `user_search` | how people are found by their names |
 //! | `visibility` | which events a user may see |
 
+pub mod application_service;
 pub mod auth;
 pub mod canonical_json;
 pub mod cas;

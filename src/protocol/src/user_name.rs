@@ -54,6 +54,22 @@ pub fn new_user_id(name: &str, server_name: &ServerName) -> Result<OwnedUserId, 
     UserId::parse(user_id).map_err(|_| InvalidUserName::Characters)
 }
 
+/// The user id of an account that an application service makes: any name that there can be.
+pub fn any_user_id(name: &str, server_name: &ServerName) -> Result<OwnedUserId, InvalidUserName> {
+    if name.is_empty() {
+        return Err(InvalidUserName::Empty);
+    }
+    let user_id = format!("@{name}:{server_name}");
+    if user_id.len() > USER_ID_SIZE_MAX {
+        return Err(InvalidUserName::TooLong);
+    }
+    let user_id = UserId::parse(user_id).map_err(|_| InvalidUserName::Characters)?;
+    match user_id.server_name() == server_name && !name.contains(':') {
+        true => Ok(user_id),
+        false => Err(InvalidUserName::Characters),
+    }
+}
+
 /// The user id of a guest, out of the number that the server gave it.
 pub fn guest_user_id(
     number: u64,
@@ -151,6 +167,19 @@ mod tests {
         assert_eq!(error(&format!("{longest}x")), InvalidUserName::TooLong);
         assert_eq!(error("1").errcode(), "M_INVALID_USERNAME");
         assert_eq!(guest_user_id(7, server()).unwrap(), "@7:one.test");
+    }
+
+    #[test]
+    fn application_services_may_choose_almost_any_name() {
+        for name in ["_irc_a", "12", "A|b", "x".repeat(244).as_str()] {
+            let user_id = any_user_id(name, server()).unwrap();
+            assert_eq!(user_id, format!("@{name}:one.test"));
+        }
+        assert_eq!(any_user_id("", server()), Err(InvalidUserName::Empty));
+        assert_eq!(any_user_id(&"x".repeat(250), server()), Err(InvalidUserName::TooLong));
+        for name in ["a:two.test", "a\0"] {
+            assert_eq!(any_user_id(name, server()), Err(InvalidUserName::Characters), "{name:?}");
+        }
     }
 
     #[test]

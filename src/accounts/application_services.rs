@@ -1,0 +1,44 @@
+//! Names that belong to application services: nobody else may make such users and aliases.
+
+use std::rc::Rc;
+
+use myelin_protocol::application_service::ApplicationService;
+use ruma::{RoomAliasId, UserId};
+
+use crate::config::Config;
+use crate::error::{ApiError, ErrorCode};
+
+/// # Errors
+/// `M_EXCLUSIVE` for a user whom an application service has to itself.
+pub fn must_be_nobodys_user(config: &Config, user_id: &UserId) -> Result<(), ApiError> {
+    match config.application_services.iter().any(|service| service.owns_user(user_id)) {
+        true => Err(exclusive("This user ID is reserved by an application service.")),
+        false => Ok(()),
+    }
+}
+
+/// # Errors
+/// `M_EXCLUSIVE` for an alias that another application service has to itself, and for one of
+/// which the one that asks does not say that it is about.
+pub fn must_be_free_alias(
+    config: &Config,
+    alias: &RoomAliasId,
+    asks: Option<&Rc<ApplicationService>>,
+) -> Result<(), ApiError> {
+    if let Some(service) = asks {
+        return match service.has_alias(alias) {
+            true => Ok(()),
+            false => {
+                Err(exclusive("This application service has not reserved this kind of alias."))
+            }
+        };
+    }
+    match config.application_services.iter().any(|service| service.owns_alias(alias)) {
+        true => Err(exclusive("This alias is reserved by an application service.")),
+        false => Ok(()),
+    }
+}
+
+pub fn exclusive(message: &str) -> ApiError {
+    ApiError::new(ErrorCode::Exclusive, message)
+}
