@@ -8,7 +8,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, StreamExt};
-use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
@@ -61,6 +61,7 @@ pub trait Platform {
     async fn register_waiter(
         &self,
         user_id: &str,
+        device_id: Option<&DeviceId>,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError>;
 
@@ -96,6 +97,8 @@ pub struct Meter {
     pub hops: Cell<u64>,
     pub database_ms: Cell<u64>,
     pub hops_ms: Cell<u64>,
+    /// How many waited at the notifier, with the one that waits, where it says so.
+    pub sockets: Cell<Option<u64>>,
 }
 
 impl Meter {
@@ -123,15 +126,17 @@ impl Meter {
 
     /// The value of the `Server-Timing` header, in its grammar: `name;desc="count";dur=ms`.
     pub fn server_timing(&self) -> String {
+        let sockets = self.sockets.get().map(|count| format!(", sockets;desc=\"{count}\""));
         format!(
             "d1;desc=\"{}\";dur={}, rows-read;desc=\"{}\", rows-written;desc=\"{}\", \
-             hops;desc=\"{}\";dur={}",
+             hops;desc=\"{}\";dur={}{}",
             self.round_trips.get(),
             self.database_ms.get(),
             self.rows_read.get(),
             self.rows_written.get(),
             self.hops.get(),
             self.hops_ms.get(),
+            sockets.unwrap_or_default(),
         )
     }
 }
@@ -341,11 +346,15 @@ impl Context {
     pub async fn register_waiter(
         &self,
         user_id: &UserId,
+        device_id: Option<&DeviceId>,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError> {
         let started_ms = self.now_ms();
-        let outcome = self.platform.register_waiter(user_id.as_str(), room_id).await;
+        let outcome = self.platform.register_waiter(user_id.as_str(), device_id, room_id).await;
         self.count_hop(started_ms);
+        if let Ok(waiter) = &outcome {
+            self.meter.sockets.set(waiter.sockets());
+        }
         outcome
     }
 

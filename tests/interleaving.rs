@@ -463,7 +463,7 @@ fn a_write_wakes_those_whom_it_concerns_and_nobody_else() {
         let world = World::new();
         let waiter = |account: &Account| {
             let (platform, user_id) = (world.server().platform.clone(), account.user_id.clone());
-            let register = async move { platform.register_waiter(&user_id, None).await };
+            let register = async move { platform.register_waiter(&user_id, None, None).await };
             world.server().run(register).unwrap()
         };
         let waiters = [&world.alice, &world.bob, &world.eve].map(waiter);

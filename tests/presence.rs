@@ -63,7 +63,7 @@ impl People {
     fn woken_by(&self, happens: impl FnOnce()) -> [bool; 2] {
         let waiter = |account: &Account| {
             let (platform, user_id) = (self.server().platform.clone(), account.user_id.clone());
-            let register = async move { platform.register_waiter(&user_id, None).await };
+            let register = async move { platform.register_waiter(&user_id, None, None).await };
             self.server().run(register).unwrap()
         };
         let waiters = [waiter(&self.bob), waiter(&self.eve)];

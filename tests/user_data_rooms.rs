@@ -82,7 +82,7 @@ fn woken_by(server: &Server, waits: &Account, calls: &Account, path: &str, body:
     let platform = server.platform.clone();
     let user_id = waits.user_id.clone();
     let mut waiter =
-        server.run(async move { platform.register_waiter(&user_id, None).await }).unwrap();
+        server.run(async move { platform.register_waiter(&user_id, None, None).await }).unwrap();
     let method = if path.contains("receipt") { "POST" } else { "PUT" };
     server.call(method, calls, path, body).ok();
     server.run(async move { waiter.wait(1000).await })
@@ -181,7 +181,7 @@ fn the_sweep_ends_typing_and_takes_those_offline_who_are_not_seen() {
     let sweep = || {
         let platform = server.platform.clone();
         let user_id = bob.user_id.clone();
-        let waiter = async move { platform.register_waiter(&user_id, None).await };
+        let waiter = async move { platform.register_waiter(&user_id, None, None).await };
         let mut waiter = server.run(waiter).unwrap();
         let context = server.platform.context();
         server.run(async move { myelin::sweep::run(&context).await });

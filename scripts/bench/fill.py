@@ -1,7 +1,9 @@
 """Fills the database of a server that is not running: messages and members, copied from one of
 each, much faster than they could be sent. The copies are not signed anew.
 
-    fill.py DATABASE EVENTS_A_ROOM [LARGE_ROOM MEMBERS]
+    fill.py DATABASE EVENTS_A_ROOM [LARGE_ROOM MEMBERS [ACCOUNTS]]
+
+The first ACCOUNTS of the members can be used: the access token of @member1 is "fill1".
 """
 import sqlite3
 import sys
@@ -95,13 +97,33 @@ def fill_members(room_id, count):
     advance()
 
 
+def fill_accounts(count):
+    """Of those whom `fill_members` has made, each with a device."""
+    db.execute("DELETE FROM fill WHERE i > ?", (count,))
+    server = one("SELECT substr(name, instr(name, ':')) FROM users LIMIT 1")
+    user = f"'@member' || f.i || '{server}'"
+    last = one("SELECT value FROM myelin_counters WHERE name = 'access_tokens_id'")
+    template = one("SELECT min(name) FROM users")
+    db.execute("UPDATE fill SET template = ?", (template,))
+    copy("users", "f.template = t.name", name=user)
+    device = one("SELECT min(device_id) FROM devices WHERE user_id = ? AND hidden = 0", template)
+    copy("devices", f"f.template = t.user_id AND t.device_id = '{device}'", user_id=user)
+    db.execute(f"INSERT INTO access_tokens (id, user_id, device_id, token, used) "
+               f"SELECT {last} + f.i, {user}, '{device}', 'fill' || f.i, 1 FROM fill f")
+    db.execute("UPDATE myelin_counters SET value = ? WHERE name = 'access_tokens_id'",
+               (last + count,))
+
+
 def advance():
     db.execute("UPDATE stream_positions SET stream_id = (SELECT max(stream) FROM fill) "
                "WHERE stream_name = 'events'")
 
 
-fill_messages(int(events_per_room))
+if int(events_per_room) > 0:
+    fill_messages(int(events_per_room))
 if large:
     fill_members(large[0], int(large[1]))
+    if large[2:]:
+        fill_accounts(int(large[2]))
 db.execute("COMMIT")
 db.close()

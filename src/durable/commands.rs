@@ -236,4 +236,9 @@ pub trait Waiter {
 
     /// What has been told since the last call.
     fn take_news(&mut self) -> News;
+
+    /// How many wait at the same notifier, if it says so.
+    fn sockets(&self) -> Option<u64> {
+        None
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Announcement, News};
@@ -16,6 +16,13 @@ const ROOMS_MAX: usize = 10_000;
 
 /// Members that one notifier remembers, over all rooms: about 100 bytes each.
 const MEMBERS_MAX: usize = 200_000;
+
+/// Requests of one device that wait at once. A client waits with one or a few; what is older is
+/// what it has left behind. The oldest are closed, and look once more before they answer.
+const SOCKETS_OF_A_DEVICE_MAX: usize = 10;
+
+/// Requests of one user that wait at once, on all devices.
+const SOCKETS_OF_A_USER_MAX: usize = 200;
 
 /// What came of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,13 +131,36 @@ impl Notifier {
     }
 }
 
+/// Where to look for those who wait too many, by tag: no more than so many of each.
+pub fn socket_limits<'a>(user_id: &'a str, device_tag: &'a str) -> [(&'a str, usize); 2] {
+    [(device_tag, SOCKETS_OF_A_DEVICE_MAX), (user_id, SOCKETS_OF_A_USER_MAX)]
+}
+
+/// Which of those who wait since these times are too many: the oldest.
+pub fn oldest_beyond(since: &[f64], limit: usize) -> Vec<usize> {
+    let mut indexes: Vec<usize> = (0..since.len()).collect();
+    indexes.sort_by(|a, b| since[*a].total_cmp(&since[*b]));
+    indexes.truncate(since.len().saturating_sub(limit));
+    indexes
+}
+
+/// What the sockets of a device are found by. Short, unlike the id, which its client may choose.
+pub fn device_tag(user_id: &str, device_id: Option<&DeviceId>) -> String {
+    let device_id = device_id.map_or("", DeviceId::as_str);
+    format!("device {:016x}", hash_of(&format!("{user_id} {device_id}")))
+}
+
 /// Which of `count` notifiers a user waits at.
 pub fn notifier_of(user_id: &str, count: u32) -> u32 {
-    // FNV-1a: the same in every isolate and every release, unlike the standard library's hasher.
-    let hash = user_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = hash_of(user_id);
     u32::try_from(hash % u64::from(count.max(1))).unwrap_or_default()
+}
+
+/// FNV-1a: the same in every isolate and every release, unlike the standard library's hasher.
+fn hash_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// The notifiers at which these users wait. Ends as soon as it has found all of them.
@@ -286,6 +316,18 @@ mod tests {
         };
         assert!(notifier.hear(other).0.contains("@member:example.org"));
         assert_eq!(notifier.hear(room(1, None)).1, Announced::MembersNeeded);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_who_wait_are_found() {
+        assert_eq!(oldest_beyond(&[3.0, 1.0, 2.0], 3), [0; 0]);
+        assert_eq!(oldest_beyond(&[3.0, 1.0, 2.0], 1), [1, 2]);
+        assert_eq!(oldest_beyond(&[5.0, 5.0, 5.0], 2), [0]);
+        let [one, other] = ["ONE", "OTHER"].map(|id| device_tag("@a:b", Some(id.into())));
+        assert_ne!(one, other);
+        let [device, user] = socket_limits("@a:b", &one);
+        assert_eq!((device.0, user.0), (one.as_str(), "@a:b"));
+        assert!(device.1 < user.1);
     }
 
     #[test]

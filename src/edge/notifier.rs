@@ -6,13 +6,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use worker::{
-    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
-    WebSocketPair, durable_object,
+    Date, DurableObject, Env, Headers, Request, Response, State, WebSocket,
+    WebSocketIncomingMessage, WebSocketPair, durable_object,
 };
 
 use super::objects::{answer, command};
-use super::waiter::WAIT_PATH;
-use crate::durable::sync_notifier::{Announced, Concerned, Notifier};
+use super::waiter::{SOCKETS_HEADER, WAIT_PATH};
+use crate::durable::sync_notifier::{Announced, Concerned, Notifier, oldest_beyond, socket_limits};
 use crate::error::ApiError;
 use crate::log;
 
@@ -24,14 +24,45 @@ const LOOKUPS_MAX: usize = 16;
 pub struct SyncNotifier {
     state: Rc<State>,
     notifier: RefCell<Notifier>,
+    /// Waiters are told how many they are.
+    counts_sockets: bool,
 }
 
 impl SyncNotifier {
-    /// Accepts the socket of a waiting request.
-    fn register(&self, ids: &[&str]) -> worker::Result<Response> {
+    /// Accepts the socket of a waiting request, in place of the oldest if there are too many. The
+    /// first two tags are of the user and of the device.
+    fn register(&self, tags: &[&str]) -> worker::Result<Response> {
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, ids);
-        Response::from_websocket(pair.client)
+        self.state.accept_websocket_with_tags(&pair.server, tags);
+        pair.server.serialize_attachment(Date::now().as_millis() as f64)?;
+        if let [user_id, device_tag, ..] = tags {
+            for (tag, limit) in socket_limits(user_id, device_tag) {
+                self.close_oldest(tag, limit);
+            }
+        }
+        let response = Response::from_websocket(pair.client)?;
+        if !self.counts_sockets {
+            return Ok(response);
+        }
+        let headers = Headers::new();
+        let count = self.state.get_websockets().iter().filter(|socket| is_open(socket)).count();
+        headers.set(SOCKETS_HEADER, &count.to_string())?;
+        Ok(response.with_headers(headers))
+    }
+
+    fn close_oldest(&self, tag: &str, limit: usize) {
+        let mut sockets = self.state.get_websockets_with_tag(tag);
+        if sockets.len() <= limit {
+            return;
+        }
+        sockets.retain(is_open);
+        // Without a time it was accepted by a release before this one.
+        let since = |socket: &WebSocket| socket.deserialize_attachment().ok().flatten();
+        let times: Vec<f64> = sockets.iter().map(|each| since(each).unwrap_or_default()).collect();
+        for index in oldest_beyond(&times, limit) {
+            // It may be closing just now.
+            let _ = sockets[index].close(Some(1000), Some("too many wait"));
+        }
     }
 
     async fn hear(&self, request: &mut Request) -> Result<Announced, ApiError> {
@@ -52,7 +83,7 @@ impl SyncNotifier {
             });
             sockets
         };
-        for socket in sockets {
+        for socket in sockets.iter().filter(|socket| is_open(socket)) {
             // A socket that is being closed cannot be sent to, and needs no waking.
             if let Err(error) = socket.send_with_str(concerned.news()) {
                 log::warn(&format!("a waiting request could not be woken: {error}"));
@@ -61,9 +92,16 @@ impl SyncNotifier {
     }
 }
 
+/// Whether it can be sent to, and nobody has closed it yet.
+fn is_open(socket: &WebSocket) -> bool {
+    let socket: &worker::web_sys::WebSocket = socket.as_ref();
+    socket.ready_state() == worker::web_sys::WebSocket::OPEN
+}
+
 impl DurableObject for SyncNotifier {
-    fn new(state: State, _env: Env) -> Self {
-        Self { state: Rc::new(state), notifier: RefCell::default() }
+    fn new(state: State, env: Env) -> Self {
+        let counts_sockets = env.var("DEVELOPMENT").is_ok_and(|value| value.to_string() == "true");
+        Self { state: Rc::new(state), notifier: RefCell::default(), counts_sockets }
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
@@ -71,8 +109,8 @@ impl DurableObject for SyncNotifier {
         if url.path() != WAIT_PATH {
             return answer(self.hear(&mut request).await);
         }
-        let ids: Vec<_> = url.query_pairs().map(|(_, id)| id).collect();
-        self.register(&ids.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+        let tags: Vec<_> = url.query_pairs().map(|(_, tag)| tag).collect();
+        self.register(&tags.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     async fn websocket_message(

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Array, Object, Reflect};
-use ruma::{RoomId, UserId};
+use ruma::{DeviceId, RoomId, UserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
@@ -208,11 +208,13 @@ impl Platform for EdgePlatform {
     async fn register_waiter(
         &self,
         user_id: &str,
+        device_id: Option<&DeviceId>,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError> {
         self.add_latency().await;
         let index = notifier_of(user_id, self.config.sync_notifiers);
-        Ok(Box::new(SocketWaiter::register(&self.notifier(index)?, user_id, room_id).await?))
+        let notifier = self.notifier(index)?;
+        Ok(Box::new(SocketWaiter::register(&notifier, user_id, device_id, room_id).await?))
     }
 
     async fn fetch(

@@ -128,7 +128,9 @@ impl EventStream {
             return Ok((chunk, end));
         }
         let peeked = self.room_id.as_deref().filter(|_| self.is_peeking);
-        let mut waiter = context.register_waiter(&self.caller.user_id, peeked).await?;
+        let device_id = self.caller.device_id.as_deref();
+        let waiter = context.register_waiter(&self.caller.user_id, device_id, peeked);
+        let mut waiter = waiter.await?;
         let mut waited = Waited::Woken;
         loop {
             let user_id = self.caller.user_id.as_str();

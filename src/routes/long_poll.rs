@@ -4,7 +4,7 @@
 //! waits, nothing is read.
 
 use async_trait::async_trait;
-use ruma::UserId;
+use ruma::{DeviceId, UserId};
 
 use crate::context::Context;
 use crate::durable::{News, Waited};
@@ -42,11 +42,12 @@ pub trait Looks {
 pub async fn wait_for_news<L: Looks>(
     context: &Context,
     user_id: &UserId,
+    device_id: Option<&DeviceId>,
     deadline_ms: u64,
     mut due_ms: Option<u64>,
     looks: &mut L,
 ) -> Result<L::Answer, ApiError> {
-    let mut waiter = context.register_waiter(user_id, None).await?;
+    let mut waiter = context.register_waiter(user_id, device_id, None).await?;
     let mut waited = Waited::Woken;
     loop {
         let found = looks.look(due_ms).await?;

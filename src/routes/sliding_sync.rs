@@ -123,7 +123,10 @@ impl Waiting {
             found.answer
         } else {
             let (context, user_id) = (self.caller.context.clone(), self.reader.user_id.clone());
-            wait_for_news(&context, &user_id, deadline_ms, found.due_ms, &mut self).await?
+            let device_id = self.reader.device_id.clone();
+            let device_id = device_id.as_deref();
+            wait_for_news(&context, &user_id, device_id, deadline_ms, found.due_ms, &mut self)
+                .await?
         };
         self.sync().finish(draft).await
     }

@@ -179,8 +179,10 @@ impl Waiting {
             return Ok(answer);
         }
         let (context, user_id) = (self.caller.context.clone(), self.reader.user_id.clone());
+        let device_id = self.reader.device_id.clone();
         let due_ms = changes.typing_expires_ts;
-        wait_for_news(&context, &user_id, deadline_ms, due_ms, &mut self).await
+        wait_for_news(&context, &user_id, device_id.as_deref(), deadline_ms, due_ms, &mut self)
+            .await
     }
 
     /// Answers what a look has found. Where that is nothing the client wants, the next look goes

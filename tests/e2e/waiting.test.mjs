@@ -1,34 +1,51 @@
-// Many who wait: nobody is forgotten, whatever happens to the sockets between.
+// Many who wait: nobody is forgotten, whatever happens to the sockets between, and nothing is
+// left of those who have gone. There is one notifier here, which says how many wait at it.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, fetch } from "undici";
-import { startServer } from "./harness.mjs";
+import { databaseFile } from "../../scripts/bench/memory.mjs";
+import { root, startServer } from "./harness.mjs";
 
 const v3 = "/_matrix/client/v3";
+const members = 10_000;
+const waiting = 500;
+const bystanders = 5;
 const devices = 100;
-const waiting = 200;
+const socketsOfADeviceMax = 10;
 const longPollMs = 30_000;
-// Long enough for every request to be registered.
-const untilRegisteredMs = 3_000;
+const giveUpMs = 20_000;
+// A look before the wait, one after registering, and at most two after the wake.
+const roundTripsOfAWokenSyncMax = 4;
+const sendCost = { d1: 2, "rows-written": 22, "rows-read": 60 };
 
 describe("syncs that wait", () => {
   let server;
   let agent;
   let alice;
-  let bob;
   let room;
   let sent = 0;
+  const accounts = Array.from({ length: waiting }, (_, i) => ({ access_token: `fill${i + 1}` }));
 
   before(async () => {
     agent = new Agent({ connections: 2 * waiting, pipelining: 1 });
-    server = await startServer();
-    [alice, bob] = [await server.register("alice"), await server.register("bob")];
-    const created = await server.api(alice.access_token, "POST", `${v3}/createRoom`, {
-      preset: "public_chat",
-    });
-    room = encodeURIComponent(created.room_id);
-    await server.api(bob.access_token, "POST", `${v3}/join/${room}`, {});
+    const vars = { DEVELOPMENT: "true", PRESENCE: "off", SYNC_NOTIFIERS: "1" };
+    server = await startServer({ vars });
+    alice = await server.register("alice");
+    const creation = { preset: "public_chat" };
+    const created = await server.api(alice.access_token, "POST", `${v3}/createRoom`, creation);
+    room = created.room_id;
+    await say();
+    await server.end();
+    const script = path.join(root, "scripts/bench/fill.py");
+    const numbers = [members, waiting].map(String);
+    const args = [script, databaseFile(server.dataFolder), "0", room, ...numbers];
+    const filled = spawnSync("python3", args, { encoding: "utf8" });
+    assert.equal(filled.status, 0, filled.stderr);
+    await server.start();
+    await say();
   });
 
   after(async () => {
@@ -36,13 +53,18 @@ describe("syncs that wait", () => {
     await server.stop();
   });
 
+  /** A notice, of which no one is notified; resolves with its id and what it has cost. */
   async function say() {
-    const path = `${v3}/rooms/${room}/send/m.room.message/${(sent += 1)}`;
-    const body = { msgtype: "m.text", body: `message ${sent}` };
-    return (await server.api(alice.access_token, "PUT", path, body)).event_id;
+    const path = `rooms/${encodeURIComponent(room)}/send/m.room.message/${(sent += 1)}`;
+    const body = { msgtype: "m.notice", body: `message ${sent}` };
+    const answer = await server.request("PUT", `${v3}/${path}`, {
+      token: alice.access_token, body,
+    });
+    assert.equal(answer.status, 200, JSON.stringify(answer.body));
+    return { eventId: answer.body.event_id, cost: costOf(answer) };
   }
 
-  /** One request; resolves with its answer, or with nothing if the connection broke off. */
+  /** One request; resolves with nothing if the connection broke off. */
   async function sync(account, { since, timeout = 0, signal } = {}) {
     const query = new URLSearchParams({ timeout, ...(since && { since }) });
     const headers = { authorization: `Bearer ${account.access_token}` };
@@ -51,99 +73,133 @@ describe("syncs that wait", () => {
       const response = await fetch(url, { headers, signal, dispatcher: agent });
       const text = await response.text();
       assert.equal(response.status, 200, text);
-      return JSON.parse(text);
+      return { ...JSON.parse(text), cost: costOf(response) };
     } catch (error) {
       if (error instanceof assert.AssertionError) throw error;
       return undefined;
     }
   }
 
-  /** A position behind which nothing is new, not even that bob is online. */
-  async function settle(account) {
-    let { next_batch: since } = await sync(account);
+  function costOf({ headers }) {
+    const counts = headers.get("server-timing").matchAll(/([\w-]+);desc="(\d+)"/g);
+    return Object.fromEntries([...counts].map(([, name, count]) => [name, Number(count)]));
+  }
+
+  /** How many wait, by asking as one more of them. */
+  async function countSockets() {
+    const { next_batch: since } = await sync(alice);
+    const { cost } = await sync(alice, { since, timeout: 1 });
+    return cost.sockets - 1;
+  }
+
+  async function untilSockets(count) {
+    const deadline = Date.now() + giveUpMs;
     for (;;) {
-      const answer = await sync(account, { since, timeout: 300 });
-      since = answer.next_batch;
-      if (!answer.presence && !answer.rooms) return since;
+      const found = await countSockets();
+      if (found === count) return;
+      assert.ok(Date.now() < deadline, `${found} wait, not ${count}`);
+      await sleep(100);
     }
   }
 
-  /** Syncs from `since` until the event comes. */
-  async function follow(account, since, eventId) {
-    for (let i = 0; i < 5; i += 1) {
+  /** Where somebody is who has seen everything; the same for all. */
+  async function newest() {
+    return (await sync(alice)).next_batch;
+  }
+
+  /** Syncs from `since` until all these events have come. */
+  async function follow(account, since, eventIds) {
+    const missing = new Set(eventIds);
+    for (let i = 0; i < 5 && missing.size > 0; i += 1) {
       const answer = await sync(account, { since, timeout: 1_000 });
-      if (has(answer, eventId)) return true;
+      for (const eventId of missing) if (has(answer, eventId)) missing.delete(eventId);
       since = answer.next_batch;
     }
-    return false;
+    return missing.size === 0;
   }
 
   function has(answer, eventId) {
-    const { timeline } = answer?.rooms?.join?.[decodeURIComponent(room)] ?? {};
+    const { timeline } = answer?.rooms?.join?.[room] ?? {};
     return timeline?.events.some(({ event_id: id }) => id === eventId) ?? false;
   }
 
-  it("are all woken on a hundred devices of one user", async () => {
-    const login = () => server.login("bob");
-    const sessions = [];
-    while (sessions.length < devices) {
-      sessions.push(...(await Promise.all(Array.from({ length: 10 }, login))));
-    }
-    const since = await settle(bob);
-    const waits = sessions.map((each) => sync(each, { since, timeout: longPollMs }));
-    await sleep(untilRegisteredMs);
-    const eventId = await say();
+  it("are woken alone of a room's ten thousand members, and nobody else", async () => {
+    const names = Array.from({ length: bystanders }, (_, i) => `bystander${i}`);
+    const others = await Promise.all(names.map((name) => server.register(name)));
+    const since = await newest();
+    const controller = new AbortController();
+    const waits = accounts.map((each) => sync(each, { since, timeout: longPollMs }));
+    const { signal } = controller;
+    const otherWaits = others.map((each) => sync(each, { since, timeout: longPollMs, signal }));
+    await untilSockets(waiting + bystanders);
+    const { eventId, cost } = await say();
     const answers = await Promise.all(waits);
-    assert.equal(answers.filter((answer) => has(answer, eventId)).length, devices);
+    assert.equal(answers.filter((answer) => has(answer, eventId)).length, waiting);
+    for (const [name, limit] of Object.entries(sendCost)) {
+      assert.ok(cost[name] <= limit, `${name} of the message: ${cost[name]}`);
+    }
+    const roundTrips = Math.max(...answers.map((answer) => answer.cost.d1));
+    assert.ok(roundTrips <= roundTripsOfAWokenSyncMax, `${roundTrips} round trips`);
+    await untilSockets(bystanders);
+    controller.abort();
+    assert.ok((await Promise.all(otherWaits)).every((answer) => answer === undefined));
+    await untilSockets(0);
   });
 
-  it("that are given up at once leave the others woken", async () => {
-    const since = await settle(bob);
+  it("leave no socket behind when all hang up at once", async () => {
+    const since = await newest();
     const controller = new AbortController();
     const query = { since, timeout: longPollMs, signal: controller.signal };
-    const givenUp = Array.from({ length: waiting }, () => sync(bob, query));
-    await sleep(untilRegisteredMs);
-    const stays = sync(bob, { since, timeout: longPollMs });
-    await sleep(500);
+    const waits = accounts.map((each) => sync(each, query));
+    await untilSockets(waiting);
     controller.abort();
-    const eventId = await say();
-    assert.ok((await Promise.all(givenUp)).every((answer) => answer === undefined));
+    assert.ok((await Promise.all(waits)).every((answer) => answer === undefined));
+    await untilSockets(0);
+    const stays = sync(accounts[0], { since, timeout: longPollMs });
+    await untilSockets(1);
+    const { eventId } = await say();
     assert.ok(has(await stays, eventId));
     assert.ok(!server.log.includes("could not be woken"), server.log);
   });
 
-  it("of a client that comes back in a storm are all answered", async () => {
-    let since = await settle(bob);
-    for (let round = 0; round < 5; round += 1) {
-      const controller = new AbortController();
-      const query = { since, timeout: longPollMs, signal: controller.signal };
-      const storm = Array.from({ length: 50 }, () => sync(bob, query));
-      await sleep(100);
-      controller.abort();
-      await Promise.all(storm);
+  it("are all woken on a hundred devices of one user", async () => {
+    const sessions = [];
+    while (sessions.length < devices) {
+      const logins = Array.from({ length: 10 }, () => server.login("alice"));
+      sessions.push(...(await Promise.all(logins)));
     }
-    const stays = sync(bob, { since, timeout: longPollMs });
-    await sleep(500);
-    const eventId = await say();
-    const answer = await stays;
-    assert.ok(has(answer, eventId));
-    since = answer.next_batch;
-    assert.equal((await sync(bob, { since })).rooms, undefined);
+    const since = await newest();
+    const waits = sessions.map((each) => sync(each, { since, timeout: longPollMs }));
+    await untilSockets(devices);
+    const { eventId } = await say();
+    const answers = await Promise.all(waits);
+    assert.equal(answers.filter((answer) => has(answer, eventId)).length, devices);
+  });
+
+  it("are no more than a few of one device: the oldest are answered", async () => {
+    const since = await newest();
+    const storm = Array.from({ length: 60 }, () =>
+      sync(accounts[0], { since, timeout: longPollMs }));
+    await untilSockets(socketsOfADeviceMax);
+    const { eventId } = await say();
+    const answers = await Promise.all(storm);
+    assert.ok(answers.every((answer) => answer?.next_batch));
+    assert.equal(answers.filter((answer) => has(answer, eventId)).length, socketsOfADeviceMax);
+    await untilSockets(0);
   });
 
   it("go on from where they were after the server was killed", async () => {
-    const since = await settle(bob);
-    const query = { since, timeout: longPollMs };
-    const waits = Array.from({ length: waiting }, () => sync(bob, query));
-    await sleep(untilRegisteredMs);
+    const since = await newest();
+    const waits = accounts.map((each) => sync(each, { since, timeout: longPollMs }));
+    await untilSockets(waiting);
     const missed = say();
     await missed;
     await server.end("SIGKILL", { group: true });
     await Promise.all(waits);
     await server.start();
-    const eventId = await say();
-    const found = Array.from({ length: 20 }, () => follow(bob, since, eventId));
-    assert.ok((await Promise.all(found)).every(Boolean));
-    assert.ok(await follow(bob, since, await missed));
+    const events = [(await missed).eventId, (await say()).eventId];
+    const found = await Promise.all(accounts.map((each) => follow(each, since, events)));
+    assert.equal(found.filter(Boolean).length, waiting);
+    await untilSockets(0);
   });
 });

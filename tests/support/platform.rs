@@ -21,7 +21,7 @@ use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
 use myelin::storage::media_files::{FileBody, FileError, FilePart};
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::internet::Internet;
 use super::notifiers::Notifiers;
@@ -281,6 +281,7 @@ impl Platform for SqlitePlatform {
     async fn register_waiter(
         &self,
         user_id: &str,
+        _device_id: Option<&DeviceId>,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError> {
         self.hop().await;

@@ -14,7 +14,7 @@ use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
 use myelin::storage::database::{DatabaseError, QueryResult, Statement};
 use myelin::storage::media_files::{FileBody, FileError};
-use ruma::{RoomId, UserId};
+use ruma::{DeviceId, RoomId, UserId};
 
 use super::platform::{SqlitePlatform, give_way};
 
@@ -144,10 +144,11 @@ impl Platform for Steps {
     async fn register_waiter(
         &self,
         user_id: &str,
+        device_id: Option<&DeviceId>,
         room_id: Option<&RoomId>,
     ) -> Result<Box<dyn Waiter>, ApiError> {
         self.gate.pass("before it is registered").await;
-        let waiter = self.inner.register_waiter(user_id, room_id).await?;
+        let waiter = self.inner.register_waiter(user_id, device_id, room_id).await?;
         self.gate.pass("after it is registered").await;
         Ok(Box::new(GatedWaiter { waiter, gate: self.gate.clone() }))
     }
