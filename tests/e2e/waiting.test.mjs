@@ -21,7 +21,9 @@ const longPollMs = 30_000;
 const giveUpMs = 20_000;
 // A look before the wait, one after registering, and at most two after the wake.
 const roundTripsOfAWokenSyncMax = 4;
-const sendCost = { d1: 2, "rows-written": 22, "rows-read": 60 };
+// The room may have been asleep, and looks up its members then.
+const sendCost = { d1: 3, "rows-written": 22 };
+const warmSendCost = { d1: 2, "rows-written": 22 };
 
 describe("syncs that wait", () => {
   let server;
@@ -32,7 +34,8 @@ describe("syncs that wait", () => {
   const accounts = Array.from({ length: waiting }, (_, i) => ({ access_token: `fill${i + 1}` }));
 
   before(async () => {
-    agent = new Agent({ connections: 2 * waiting, pipelining: 1 });
+    // Each request on a connection of its own: the server closes idle ones at any moment.
+    agent = new Agent({ connections: 4 * waiting, pipelining: 0 });
     const vars = { DEVELOPMENT: "true", PRESENCE: "off", SYNC_NOTIFIERS: "1" };
     server = await startServer({ vars });
     alice = await server.register("alice");
@@ -99,9 +102,8 @@ describe("syncs that wait", () => {
 
   /** How many wait, by asking as one more of them. */
   async function countSockets() {
-    const target = `${v3}/sync?${new URLSearchParams({ since: await newest(), timeout: 1 })}`;
-    const answer = await server.request("GET", target, { token: alice.access_token });
-    return costOf(answer).sockets - 1;
+    const answer = await surely(alice, { since: await newest(), timeout: 1 });
+    return answer.cost.sockets - 1;
   }
 
   async function untilSockets(count) {
@@ -116,7 +118,17 @@ describe("syncs that wait", () => {
 
   /** Where somebody is who has seen everything; the same for all. */
   async function newest() {
-    return (await server.api(alice.access_token, "GET", `${v3}/sync`)).next_batch;
+    return (await surely(alice)).next_batch;
+  }
+
+  /** Once more if the server has just closed the connection, as it does with idle ones. */
+  async function surely(account, query) {
+    for (let i = 0; i < 5; i += 1) {
+      const answer = await sync(account, query);
+      if (answer) return answer;
+      await sleep(100);
+    }
+    throw new Error("the server does not answer");
   }
 
   /** Syncs from `since` until all these events have come. */
@@ -135,6 +147,12 @@ describe("syncs that wait", () => {
     return timeline?.events.some(({ event_id: id }) => id === eventId) ?? false;
   }
 
+  function checkCost(cost, limits) {
+    for (const [name, limit] of Object.entries(limits)) {
+      assert.ok(cost[name] <= limit, `${name} of a message: ${cost[name]}`);
+    }
+  }
+
   it("are woken alone of a room's ten thousand members, and nobody else", async () => {
     const names = Array.from({ length: bystanders }, (_, i) => `bystander${i}`);
     const others = await Promise.all(names.map((name) => server.register(name)));
@@ -146,9 +164,8 @@ describe("syncs that wait", () => {
     const { eventId, cost } = await say();
     const answers = await waits.answers();
     assert.equal(answers.filter((answer) => has(answer, eventId)).length, waiting);
-    for (const [name, limit] of Object.entries(sendCost)) {
-      assert.ok(cost[name] <= limit, `${name} of the message: ${cost[name]}`);
-    }
+    checkCost(cost, sendCost);
+    checkCost((await say()).cost, warmSendCost);
     const roundTrips = Math.max(...answers.map((answer) => answer.cost.d1));
     assert.ok(roundTrips <= roundTripsOfAWokenSyncMax, `${roundTrips} round trips`);
     await untilSockets(bystanders);
