@@ -62,11 +62,14 @@ describe("syncs that wait", () => {
   async function say() {
     const path = `rooms/${encodeURIComponent(room)}/send/m.room.message/${(sent += 1)}`;
     const body = { msgtype: "m.notice", body: `message ${sent}` };
-    const answer = await server.request("PUT", `${v3}/${path}`, {
-      token: alice.access_token, body,
+    const answer = await fetch(`${server.url}${v3}/${path}`, {
+      method: "PUT",
+      headers: { authorization: `Bearer ${alice.access_token}` },
+      body: JSON.stringify(body),
+      dispatcher: agent,
     });
-    assert.equal(answer.status, 200, JSON.stringify(answer.body));
-    return { eventId: answer.body.event_id, cost: costOf(answer) };
+    assert.equal(answer.status, 200);
+    return { eventId: (await answer.json()).event_id, cost: costOf(answer) };
   }
 
   /** One request; resolves with nothing if the connection broke off. */
