@@ -183,7 +183,7 @@ pub enum Announcement {
     Users(Vec<OwnedUserId>),
 }
 
-/// How a wait ended. In every case the caller looks into the log once more.
+/// How a wait ended. The caller looks into the log once more, unless nobody asks any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
     /// Something may have happened; the waiter is still registered.
@@ -192,6 +192,8 @@ pub enum Waited {
     TimedOut,
     /// The waiter is registered no longer: nothing would wake it again.
     Closed,
+    /// The client has gone. It goes on from where it was.
+    HungUp,
 }
 
 /// What wakings have told: where to look first. More may have happened, or nothing.

@@ -1,9 +1,11 @@
 //! Requests and answers across the border to JavaScript: headers go over as one text, for every
 //! single call costs about as much.
 
+use std::cell::RefCell;
+
 use js_sys::{Array, JSON};
 use wasm_bindgen::JsValue;
-use worker::web_sys::{self, ReadableStream};
+use worker::web_sys::{self, AbortSignal, ReadableStream};
 use worker::{Env, Request, Response};
 
 use super::files;
@@ -14,14 +16,20 @@ use crate::storage::media_files::{FilePart, UnreadBody};
 /// What `Meter::server_timing` says; the runtime adds the memory to it.
 const TIMING_HEADER: &str = "server-timing";
 
-/// A request, and its body if that has not been read.
-pub type Arrived = (http::Request<Vec<u8>>, Option<ReadableStream>);
+/// What a request still has to do with its client.
+#[derive(Default)]
+pub struct Connection {
+    /// The body, if it has not been read.
+    pub body: RefCell<Option<ReadableStream>>,
+    /// Aborts when the client hangs up.
+    pub signal: Option<AbortSignal>,
+}
 
 /// Reads a request with its body, unless that is a file of media.
 ///
 /// # Errors
 /// `M_NOT_JSON` if the body breaks off, `M_INVALID_PARAM` for a path that is no path.
-pub async fn read(mut request: Request) -> Result<Arrived, ApiError> {
+pub async fn read(mut request: Request) -> Result<(http::Request<Vec<u8>>, Connection), ApiError> {
     let url = request.inner().url();
     let path = url.splitn(4, '/').nth(3).map_or("/".to_owned(), |path| format!("/{path}"));
     let method = request.inner().method();
@@ -33,7 +41,8 @@ pub async fn read(mut request: Request) -> Result<Arrived, ApiError> {
         let length = builder.headers_ref().and_then(|headers| headers.get("content-length"));
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let unread = builder.extension(UnreadBody { length }).body(Vec::new());
-        return Ok((unread.map_err(unreadable)?, request.inner().body()));
+        let body = RefCell::new(request.inner().body());
+        return Ok((unread.map_err(unreadable)?, Connection { body, signal: None }));
     }
     let body = match request.inner().body() {
         None => Vec::new(),
@@ -42,7 +51,9 @@ pub async fn read(mut request: Request) -> Result<Arrived, ApiError> {
             .await
             .map_err(|_| ApiError::new(ErrorCode::NotJson, "The body could not be read"))?,
     };
-    Ok((builder.body(body).map_err(unreadable)?, None))
+    let signal = Some(request.inner().signal());
+    let connection = Connection { signal, ..Connection::default() };
+    Ok((builder.body(body).map_err(unreadable)?, connection))
 }
 
 fn unreadable(error: http::Error) -> ApiError {

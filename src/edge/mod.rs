@@ -23,7 +23,7 @@ use platform::{EdgePlatform, Spawner};
 async fn fetch(request: Request, env: Env, context: worker::Context) -> worker::Result<Response> {
     let spawner = Spawner::Worker(Rc::new(context));
     let answer = match http::read(request).await {
-        Ok((request, body)) => match EdgePlatform::context_with(&env, spawner, body) {
+        Ok((request, connection)) => match EdgePlatform::context_with(&env, spawner, connection) {
             Ok(context) => routes::dispatch(context, request).await,
             Err(error) => routes::error_answer(&error),
         },

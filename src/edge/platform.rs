@@ -10,11 +10,11 @@ use ruma::{DeviceId, RoomId, UserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
-use worker::web_sys::ReadableStream;
 use worker::{Delay, Env, Stub};
 
 use super::d1::{self, D1};
 use super::files;
+use super::http::Connection;
 use super::waiter::SocketWaiter;
 use crate::config::Config;
 use crate::context::{Context, Isolate, Meter, Platform};
@@ -46,8 +46,7 @@ pub struct EdgePlatform {
     config: Rc<Config>,
     meter: Rc<Meter>,
     spawner: Spawner,
-    /// The body of the request, if it has not been read.
-    body: RefCell<Option<ReadableStream>>,
+    connection: Connection,
 }
 
 thread_local! {
@@ -61,23 +60,23 @@ impl EdgePlatform {
     /// # Errors
     /// A variable that cannot be understood: logged by name.
     pub fn context(env: &Env, spawner: Spawner) -> Result<Context, ApiError> {
-        Self::context_with(env, spawner, None)
+        Self::context_with(env, spawner, Connection::default())
     }
 
-    /// As [`EdgePlatform::context`], for a request whose body is still to come.
+    /// As [`EdgePlatform::context`], for a request of a client.
     ///
     /// # Errors
     /// As [`EdgePlatform::context`].
     pub fn context_with(
         env: &Env,
         spawner: Spawner,
-        body: Option<ReadableStream>,
+        connection: Connection,
     ) -> Result<Context, ApiError> {
         let config = config(env)?;
         let meter = Rc::new(Meter::default());
         let (env, isolate) = (env.clone(), ISOLATE.with(Rc::clone));
-        let (settings, body) = (config.clone(), RefCell::new(body));
-        let platform = Self { env, config: settings, meter: meter.clone(), spawner, body };
+        let settings = config.clone();
+        let platform = Self { env, config: settings, meter: meter.clone(), spawner, connection };
         Ok(Context { config, platform: Rc::new(platform), meter, isolate })
     }
 
@@ -214,7 +213,8 @@ impl Platform for EdgePlatform {
         self.add_latency().await;
         let index = notifier_of(user_id, self.config.sync_notifiers);
         let notifier = self.notifier(index)?;
-        Ok(Box::new(SocketWaiter::register(&notifier, user_id, device_id, room_id).await?))
+        let waiter = SocketWaiter::register(&notifier, user_id, device_id, room_id).await?;
+        Ok(Box::new(waiter.until_aborted(self.connection.signal.as_ref())?))
     }
 
     async fn fetch(
@@ -230,7 +230,7 @@ impl Platform for EdgePlatform {
         match body {
             FileBody::Bytes(bytes) => files::put_bytes(&bucket, path, bytes).await,
             FileBody::OfRequest { length, bytes_max } => {
-                let body = self.body.take();
+                let body = self.connection.body.take();
                 files::put_stream(&bucket, path, body, length, bytes_max).await
             }
         }

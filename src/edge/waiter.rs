@@ -9,6 +9,7 @@ use ruma::{DeviceId, RoomId};
 use url::Url;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
+use worker::web_sys::{AbortSignal, Event, EventTarget, MessageEvent};
 use worker::{Delay, Method, RequestInit, Stub, WebSocket};
 
 use crate::durable::sync_notifier::device_tag;
@@ -22,14 +23,23 @@ pub const WAIT_PATH: &str = "/wait";
 pub const SOCKETS_HEADER: &str = "x-myelin-sockets";
 
 const EVENTS: [&str; 3] = ["message", "close", "error"];
+const ABORT: &str = "abort";
+
+/// What the waiter hears.
+enum Heard {
+    News(String),
+    Closed,
+    HungUp,
+}
 
 pub struct SocketWaiter {
     socket: WebSocket,
-    /// What the notifier said, for each event of the socket; `None` for its end.
-    events: mpsc::UnboundedReceiver<Option<String>>,
+    events: mpsc::UnboundedReceiver<Heard>,
     news: News,
     sockets: Option<u64>,
     listener: Closure<dyn FnMut(JsValue)>,
+    /// Of the client's request.
+    signal: Option<AbortSignal>,
 }
 
 impl SocketWaiter {
@@ -66,35 +76,63 @@ impl SocketWaiter {
     fn listen(socket: WebSocket, sockets: Option<u64>) -> Result<Self, ApiError> {
         let (sender, events) = mpsc::unbounded();
         let listener = Closure::new(move |event: JsValue| {
-            let message = event.dyn_ref::<worker::web_sys::MessageEvent>();
-            let text = message.map(|message| message.data().as_string().unwrap_or_default());
             // The receiver is gone once the request has been answered.
-            let _ = sender.unbounded_send(text);
+            let _ = sender.unbounded_send(heard(event));
         });
-        let waiter = Self { socket, events, news: News::none(), sockets, listener };
-        let target: &worker::web_sys::WebSocket = waiter.socket.as_ref();
-        for event in EVENTS {
-            let listener = waiter.listener.as_ref().unchecked_ref();
-            let added = target.add_event_listener_with_callback(event, listener);
-            added.map_err(|error| ApiError::internal(format!("{error:?}")))?;
-        }
+        let waiter = Self { socket, events, news: News::none(), sockets, listener, signal: None };
+        EVENTS.into_iter().try_for_each(|event| waiter.hear(waiter.socket.as_ref(), event))?;
         waiter.socket.accept().map_err(ApiError::internal)?;
         Ok(waiter)
+    }
+
+    /// Ends waiting when the client hangs up.
+    pub fn until_aborted(mut self, signal: Option<&AbortSignal>) -> Result<Self, ApiError> {
+        if let Some(signal) = signal {
+            self.hear(signal, ABORT)?;
+            self.signal = Some(signal.clone());
+        }
+        Ok(self)
+    }
+
+    fn hear(&self, target: &EventTarget, event: &str) -> Result<(), ApiError> {
+        let listener = self.listener.as_ref().unchecked_ref();
+        let added = target.add_event_listener_with_callback(event, listener);
+        added.map_err(|error| ApiError::internal(format!("{error:?}")))
+    }
+
+    fn hear_no_more(&self, target: &EventTarget, event: &str) {
+        let listener = self.listener.as_ref().unchecked_ref();
+        // It has been added, so it can be taken away.
+        let _ = target.remove_event_listener_with_callback(event, listener);
+    }
+}
+
+fn heard(event: JsValue) -> Heard {
+    match event.dyn_ref::<MessageEvent>() {
+        Some(message) => Heard::News(message.data().as_string().unwrap_or_default()),
+        None if event.unchecked_ref::<Event>().type_() == ABORT => Heard::HungUp,
+        None => Heard::Closed,
     }
 }
 
 #[async_trait(?Send)]
 impl Waiter for SocketWaiter {
     async fn wait(&mut self, timeout_ms: u64) -> Waited {
+        if self.signal.as_ref().is_some_and(AbortSignal::aborted) {
+            return Waited::HungUp;
+        }
         let timeout = Delay::from(std::time::Duration::from_millis(timeout_ms));
         let mut next = match select(self.events.next(), Box::pin(timeout)).await {
-            Either::Left((event, _)) => event.flatten(),
+            Either::Left((heard, _)) => heard.unwrap_or(Heard::Closed),
             Either::Right(_) => return Waited::TimedOut,
         };
         // Several announcements are looked after together.
         loop {
-            let Some(text) = next else { return Waited::Closed };
-            self.news.add_text(&text);
+            match next {
+                Heard::News(text) => self.news.add_text(&text),
+                Heard::Closed => return Waited::Closed,
+                Heard::HungUp => return Waited::HungUp,
+            }
             match self.events.try_recv() {
                 Ok(event) => next = event,
                 Err(_) => return Waited::Woken,
@@ -113,10 +151,11 @@ impl Waiter for SocketWaiter {
 
 impl Drop for SocketWaiter {
     fn drop(&mut self) {
-        let target: &worker::web_sys::WebSocket = self.socket.as_ref();
         for event in EVENTS {
-            let listener = self.listener.as_ref().unchecked_ref();
-            let _ = target.remove_event_listener_with_callback(event, listener);
+            self.hear_no_more(self.socket.as_ref(), event);
+        }
+        if let Some(signal) = &self.signal {
+            self.hear_no_more(signal, ABORT);
         }
         // It may be closed already.
         let _ = self.socket.close(Some(1000), Some("done"));

@@ -142,6 +142,9 @@ impl EventStream {
                 return Ok((chunk, end));
             }
             waited = waiter.wait(deadline_ms - now_ms).await;
+            if waited == Waited::HungUp {
+                return Ok((chunk, end));
+            }
         }
     }
 

@@ -58,9 +58,12 @@ pub async fn wait_for_news<L: Looks>(
         }
         let until_ms = due_ms.map_or(deadline_ms, |due_ms| due_ms.min(deadline_ms));
         waited = waiter.wait(until_ms.saturating_sub(now_ms).max(1)).await;
+        if waited == Waited::HungUp {
+            return Ok(found.answer);
+        }
         looks.hear(match waited {
             Waited::Woken => waiter.take_news(),
-            Waited::TimedOut | Waited::Closed => News::Anything,
+            Waited::TimedOut | Waited::Closed | Waited::HungUp => News::Anything,
         });
         if waited == Waited::TimedOut && until_ms == deadline_ms {
             // The client asks again at once, and that request looks.
