@@ -13,8 +13,7 @@ const workerIdleMs = 4_000;
 export async function listenSecurely({ host, port }, tls, worker) {
   const agent = new http.Agent({ keepAlive: true, timeout: workerIdleMs });
   const options = { key: tls.key, cert: tls.certificate, keepAliveTimeout: clientIdleMs };
-  const { hostname, port: workerPort } = new URL(worker.url);
-  const target = { host: hostname, port: workerPort, agent };
+  const target = { host: worker.host, port: worker.port, agent };
   const forward = (request, response) => pass(request, response, target);
   const server = https.createServer(options, forward);
   await new Promise((resolve, reject) => {
@@ -41,8 +40,11 @@ function pass(request, response, worker) {
     if (response.headersSent) response.destroy();
     else response.writeHead(502).end();
   });
-  // Nobody waits for the answer any more: the Worker need not either.
-  response.once("close", () => sent.destroy());
+  // Nobody waits for the answer any more: the Worker need not either. See `plain.mjs`.
+  response.once("close", () => {
+    if (!sent.destroyed) sent.socket?.resetAndDestroy();
+    sent.destroy();
+  });
   pipeline(request, sent, () => {});
 }
 

@@ -7,6 +7,7 @@ import { Agent, request } from "undici";
 import { Complaint } from "../run.mjs";
 import { schedule } from "./cron.mjs";
 import { settleListeners } from "./listeners.mjs";
+import { listenPlainly } from "./plain.mjs";
 import { listenSecurely } from "./secure.mjs";
 import { miniflareOptions, readConfiguration } from "./worker.mjs";
 
@@ -22,7 +23,7 @@ const secretNames = [
   "TURN_SHARED_SECRET",
 ];
 const firstAnswerTimeoutMs = 30_000;
-/** Where https requests go on to. */
+/** Where requests go on to. */
 const innerListener = { scheme: "http", host: "127.0.0.1", port: 0 };
 
 /**
@@ -32,8 +33,7 @@ const innerListener = { scheme: "http", host: "127.0.0.1", port: 0 };
 export async function startServer(given, onExit) {
   const config = readConfiguration();
   const listeners = await settleListeners(given.listeners, given.tls);
-  const secure = listeners.find(({ scheme }) => scheme === "https");
-  const [inner] = secure ? await settleListeners([innerListener]) : [];
+  const [inner] = await settleListeners([innerListener]);
   const settings = { ...given, listeners, inner };
   fs.mkdirSync(settings.dataFolder, { recursive: true });
   const setupToken = keepSetupToken(settings.dataFolder);
@@ -52,7 +52,10 @@ export async function startServer(given, onExit) {
   for (const signal of ["SIGINT", "SIGTERM"]) process.removeAllListeners(signal);
 
   await miniflare.ready;
-  const front = secure && (await listenSecurely(secure, settings.tls, inner));
+  const fronts = await Promise.all(listeners.map((listener) =>
+    listener.scheme === "https"
+      ? listenSecurely(listener, settings.tls, inner)
+      : listenPlainly(listener, inner)));
   const urls = settings.listeners.map(({ url }) => url);
   await Promise.all(urls.map(waitForAnswer));
   const worker = await miniflare.getWorker();
@@ -65,7 +68,7 @@ export async function startServer(given, onExit) {
     async stop() {
       stopping = true;
       stopCron();
-      front?.close();
+      fronts.forEach((front) => front.close());
       await miniflare.dispose();
     },
   };
