@@ -13,8 +13,8 @@ use crate::storage::event_push_summary::{self, Range};
 use crate::storage::push_queue::{self, UserRow};
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
-    device_inbox, login_tokens, media, sliding_sync_connections, typing, ui_auth_sessions,
-    url_previews, user_ips,
+    device_inbox, login_tokens, media, sessions, sliding_sync_connections, typing,
+    ui_auth_sessions, url_previews, user_ips,
 };
 
 /// How often it runs: see the triggers of wrangler.toml.
@@ -60,6 +60,7 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
         ui_auth_sessions::delete_older_than(now_ms.saturating_sub(SESSION_LIFETIME_MS));
     statements.push(user_ips::delete_older_than(now_ms.saturating_sub(USER_IPS_LIFETIME_MS)));
     statements.push(login_tokens::delete_older_than(now_ms));
+    statements.push(sessions::delete_expired(now_ms));
     let unused_ms = now_ms.saturating_sub(SLIDING_SYNC_LIFETIME_MS);
     statements.push(sliding_sync_connections::forget_unused(unused_ms));
     statements.push(media::delete_unused(now_ms.saturating_sub(PENDING_LIFETIME_MS)));

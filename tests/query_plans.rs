@@ -27,8 +27,10 @@ use myelin::storage::room_aliases;
 use myelin::storage::room_log::{self, RedactionRow};
 use myelin::storage::room_members;
 use myelin::storage::room_state_log;
+use myelin::storage::room_summaries::{self, Tree};
 use myelin::storage::rooms;
 use myelin::storage::schema;
+use myelin::storage::sessions;
 use myelin::storage::sliding_sync::{self, RoomsQuery, WantedState};
 use myelin::storage::sliding_sync_connections::{self, NewState, Place};
 use myelin::storage::state_groups::{self, StateFilter};
@@ -300,6 +302,20 @@ fn the_directory_is_read_by_index() {
     ];
     let delete = room_aliases::delete(&alias);
     for statement in statements.into_iter().chain(delete) {
+        assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
+    }
+}
+
+#[test]
+fn spaces_are_walked_by_index() {
+    let connection = database();
+    let alias = owned_room_alias_id!("#a:b");
+    let tree = Tree { room_ids: &["!a:b"], levels: 4 };
+    let one = [
+        room_summaries::select((&*alias).into(), "@a:b"),
+        sessions::select("room_hierarchy_pagination", "s", 1),
+    ];
+    for statement in room_summaries::select_tree(&tree, "@a:b").into_iter().chain(one) {
         assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
     }
 }

@@ -45,12 +45,14 @@ mod room_messages;
 mod room_read;
 mod room_send;
 mod room_state;
+mod room_summary;
 mod room_upgrade;
 mod search;
 mod search_context;
 mod service_accounts;
 mod single_sign_on;
 mod sliding_sync;
+mod space_hierarchy;
 mod sync;
 mod tags;
 mod third_party;
@@ -126,6 +128,8 @@ pub fn table() -> Vec<Route> {
         thread_subscriptions::routes(),
         directory::routes(),
         public_rooms::routes(),
+        room_summary::routes(),
+        space_hierarchy::routes(),
         initial_sync::routes(),
         events::routes(),
     ]

@@ -19,6 +19,7 @@ pub mod device_keys;
 mod group_states;
 pub mod legacy;
 mod room_access;
+pub mod room_summary;
 pub mod search;
 pub mod sliding;
 mod stored_event;

@@ -28,6 +28,7 @@
 //! | `presence` | how long somebody is online |
 //! | `push_rules` | the push rules that everyone starts with |
 //! | `sliding_sync` | what a client looks at, what it has been told, what it lacks |
+//! | `space` | rooms of a space: who may know of them, their order, walks through them |
 //! | `sync` | what a sync tells of rooms: which events, which state |
 //! | `push_rules` | the push rules that everyone starts with, and what users make of them |
 //! | `push_evaluation` | what rules make of one event |
@@ -74,6 +75,7 @@ pub mod room_version;
 pub mod search_terms;
 pub mod signing_key;
 pub mod sliding_sync;
+pub mod space;
 pub mod state_resolution;
 pub mod sync;
 pub mod sync_token;

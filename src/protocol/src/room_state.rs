@@ -181,7 +181,11 @@ impl JoinRule {
 }
 
 fn find_allow_rooms(join_rules: &Pdu) -> Vec<OwnedRoomId> {
-    let allow: Vec<Value> = field(join_rules, "allow").unwrap_or_default();
+    allowed_rooms(&field::<Vec<Value>>(join_rules, "allow").unwrap_or_default())
+}
+
+/// The rooms that the `allow` list of a join rule names.
+pub fn allowed_rooms(allow: &[Value]) -> Vec<OwnedRoomId> {
     allow
         .iter()
         .filter(|condition| condition["type"] == "m.room_membership")
