@@ -2,6 +2,7 @@
 // Arguments choose end-to-end files: `npm test -- tests/e2e/server.test.mjs` runs only that one.
 import fs from "node:fs";
 import path from "node:path";
+import { ensureChromium } from "./build/chromium.mjs";
 import { ensureNio } from "./build/nio.mjs";
 import { ensurePackages } from "./build/packages.mjs";
 import { ensureRustClient } from "./build/rust_client.mjs";
@@ -21,6 +22,7 @@ try {
   const files = chosen.length > 0 ? chosen : endToEndFiles();
   if (files.some(imports("build/nio.mjs"))) await ensureNio();
   if (files.some(imports("./rust_client.mjs"))) await ensureRustClient();
+  if (files.some(imports("./browser.mjs"))) await ensureChromium();
   say("End-to-end tests");
   await run(process.execPath, [
     "--test",

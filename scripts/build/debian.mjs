@@ -20,15 +20,24 @@ export function debianEnvironment() {
 }
 
 export async function installDebianRust(target) {
-  if (output("apt-get", ["--version"]) === undefined) {
+  if (!hasDebianPackages()) {
     throw new Complaint(`Rust's ${target} target is missing: run \`rustup target add ${target}\`.`);
   }
   say("rustup could not; installing Debian's Rust instead");
-  const env = { ...debianEnvironment(), DEBIAN_FRONTEND: "noninteractive" };
-  await run("apt-get", ["update", "--quiet"], { env });
-  await run("apt-get", ["install", "--yes", "--no-install-recommends", ...packages], { env });
+  await installDebianPackages(packages);
+  const env = debianEnvironment();
   say(`Compiling the standard library for ${target} (once on this machine, a minute)`);
   await compileStandardLibrary(target, env);
+}
+
+export function hasDebianPackages() {
+  return output("apt-get", ["--version"]) !== undefined;
+}
+
+export async function installDebianPackages(names) {
+  const env = { ...debianEnvironment(), DEBIAN_FRONTEND: "noninteractive" };
+  await run("apt-get", ["update", "--quiet"], { env });
+  await run("apt-get", ["install", "--yes", "--no-install-recommends", ...names], { env });
 }
 
 /** Builds an empty crate with std, and puts std where the compiler looks for it. */
