@@ -20,7 +20,8 @@ try {
   }
   await ensureWasm();
   const files = chosen.length > 0 ? chosen : endToEndFiles();
-  if (files.some(imports("build/nio.mjs"))) await ensureNio();
+  const usesNio = [imports("build/nio.mjs"), imports("./nio_device.mjs")];
+  if (files.some((file) => usesNio.some((uses) => uses(file)))) await ensureNio();
   if (files.some(imports("./rust_client.mjs"))) await ensureRustClient();
   if (files.some(imports("./browser.mjs"))) await ensureChromium();
   say("End-to-end tests");

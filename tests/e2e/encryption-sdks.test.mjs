@@ -1,13 +1,9 @@
 // End-to-end encryption between libraries: matrix-js-sdk with /sync, the Matrix Rust SDK with
 // sliding sync and with /sync, and matrix-nio are in one room, and everyone reads everyone.
 import assert from "node:assert/strict";
-import fs from "node:fs";
-import path from "node:path";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-import { nioPython } from "../../scripts/build/nio.mjs";
-import { DrivenClient } from "./driven_client.mjs";
-import { root, startServer, temporaryFolder } from "./harness.mjs";
+import { startServer } from "./harness.mjs";
 import { assertNoErrors, password, restartUnder, seesMembership, until } from "./js_client.mjs";
 import {
   answersVerification,
@@ -19,6 +15,7 @@ import {
   reads,
   setUpRecovery,
 } from "./js_crypto.mjs";
+import { startNio } from "./nio_device.mjs";
 import { followWith } from "./rust_client.mjs";
 import { assertContent, startWitness } from "./witness.mjs";
 
@@ -59,17 +56,8 @@ function nioDevice(client) {
     join: (room) => client.call("join", { room }),
     knows: (room, user) => client.call("wait_member", { room, user }),
     say: (room, text) => client.call("say", { room, text }),
-    reads: (room, { text }) => client.call("read", { room, text }),
+    reads: (room, { text }) => client.call("wait_text", { room, text }),
   };
-}
-
-async function startNio(t, witness, user) {
-  const script = path.join(root, "tests/e2e/nio_device.py");
-  const client = new DrivenClient(t, `${user} (nio)`, nioPython, [script]);
-  const folder = temporaryFolder();
-  t.after(() => fs.rmSync(folder, { recursive: true }));
-  const session = await client.call("login", { url: witness.url, user, password, folder });
-  return Object.assign(client, { userId: session.user_id });
 }
 
 async function everyoneReadsEveryone(devices, room, round) {
@@ -125,7 +113,7 @@ test("people on three libraries read each other, across a restart of the server"
   await setUpRecovery(alice);
   const bob = await followWith(t, witness, "bob", "sync_service", password);
   const carol = await followWith(t, witness, "carol", "sync", password);
-  const dave = await startNio(t, witness, "dave");
+  const dave = await startNio(t, witness, "dave", password);
   const devices = [jsDevice(alice), rustDevice(bob), rustDevice(carol), nioDevice(dave)];
 
   const { room_id: room } = await alice.createRoom({

@@ -26,6 +26,8 @@ const expectedComplaints = [
   /Adding default global \w+ push rule/,
   /resetCrossSigning: Secret storage is not yet set up/,
   /\[MatrixRTCSessionManager\] Got room state event for unknown room/,
+  // Of a thread it asks for all that relates to its root, also for reactions, which are not in it.
+  /Ignoring event=.* that does not belong in timeline/,
   // It claims keys for two reasons at once.
   /Received a `\/keys\/claim` response for the wrong request/,
   // A new session publishes its keys and asks for them at the same time.

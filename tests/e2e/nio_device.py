@@ -1,4 +1,4 @@
-"""One device on matrix-nio that encrypts, driven by the test that started it.
+"""One device on matrix-nio, driven by the test that started it.
 
 Each line of standard input is a command in JSON, `{"id": 1, "command": "say", ...}`; each is
 answered by a line on standard output, `{"id": 1, "result": ...}` or `{"id": 1, "error": "..."}`,
@@ -12,6 +12,8 @@ import sys
 
 import aiohttp
 import nio
+
+from nio_commands import COMMANDS, good
 
 WAIT_S = 35
 
@@ -57,11 +59,6 @@ class Client(nio.AsyncClient):
         return room in self.rooms and user in self.rooms[room].users
 
 
-def good(response):
-    assert not isinstance(response, nio.ErrorResponse), response
-    return response
-
-
 async def log_in(url, user, password, folder):
     client = Client(url, user, folder)
     session = good(await client.login(password))
@@ -89,7 +86,7 @@ async def run(client, command, room, text=None, user=None):
         content = {"msgtype": "m.text", "body": text}
         kind, trusting = "m.room.message", {"ignore_unverified_devices": True}
         return {"event_id": good(await client.room_send(room, kind, content, **trusting)).event_id}
-    elif command == "read":
+    elif command == "wait_text":
         await client.wait(text, lambda: (room, text) in client.texts)
         assert client.texts[room, text], f"{text} was not encrypted"
     else:
@@ -99,7 +96,9 @@ async def run(client, command, room, text=None, user=None):
 
 async def answer(session, id, command, **fields):
     try:
-        if command == "login":
+        if command in COMMANDS:
+            result = await COMMANDS[command](session["client"], **fields)
+        elif command == "login":
             session["client"], result = await log_in(**fields)
             session["following"] = asyncio.create_task(follow(session["client"]))
         else:

@@ -1,42 +1,11 @@
 // Notifications on a phone: the gateway is a real HTTPS server with a private authority.
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import fs from "node:fs";
-import https from "node:https";
 import { test } from "node:test";
-import { makeCertificate, startServer } from "./harness.mjs";
-
-const host = "push.example.com";
-const url = `https://${host}/_matrix/push/v1/notify`;
-
-/** What the gateway is told, and when; `status` is what it answers. */
-async function startGateway(t) {
-  const { key, certificate } = makeCertificate(t, `DNS:${host}`);
-  const gateway = { certificate, status: 200, told: [], waiting: [] };
-  const options = { key: fs.readFileSync(key), cert: fs.readFileSync(certificate) };
-  const server = https.createServer(options, async (request, response) => {
-    const body = JSON.parse((await request.toArray()).join(""));
-    gateway.told.push({ path: request.url, notification: body.notification, at: Date.now() });
-    response.writeHead(gateway.status, { "content-type": "application/json" }).end("{}");
-    gateway.waiting.splice(0).forEach((wake) => wake());
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => server.close());
-  t.after(() => server.closeAllConnections());
-  gateway.address = `127.0.0.1:${server.address().port}`;
-  gateway.next = async () => {
-    while (gateway.told.length === 0) {
-      await new Promise((resolve) => gateway.waiting.push(resolve));
-    }
-    return gateway.told.shift();
-  };
-  return gateway;
-}
+import { startServer } from "./harness.mjs";
+import { gatewayUrl, startGateway } from "./push_gateway.mjs";
 
 async function startPhone(t, gateway) {
-  const args = ["--ca", gateway.certificate, "--map-host", `${host}:443=${gateway.address}`];
-  const server = await startServer({ args });
+  const server = await startServer({ args: gateway.serverArgs });
   t.after(() => server.stop());
   const [alice, bob] = [await server.register("alice"), await server.register("bob")];
   const v3 = "/_matrix/client/v3";
@@ -50,7 +19,7 @@ async function startPhone(t, gateway) {
     lang: "en",
     app_display_name: "App",
     device_display_name: "Phone",
-    data: { url },
+    data: { url: gatewayUrl },
   });
   let sent = 0;
   const at = `${v3}/rooms/${encodeURIComponent(room)}`;

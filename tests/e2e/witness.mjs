@@ -49,6 +49,8 @@ const expectedComplaints = [
   /error sending request|Reqwest\(|Timed out, sleeping for/,
   // A room that was joined, and of which no sync has told yet.
   /Unable to get the room version rules|Room is unknown/,
+  // A reaction, which is not shown by itself, was taken back.
+  /Set update dropped because there wasn't any attached timeline item index/,
   // It is about to ask for what it needs for one.
   /Missing session for device/,
   // A new session publishes its keys and asks for them at the same time.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use matrix_sdk::ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId};
+use matrix_sdk::ruma::{OwnedDeviceId, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{error::Failure, session::Session};
+use crate::{error::Failure, media::Size, session::Session};
 
 #[derive(Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -30,6 +30,13 @@ pub enum Command {
     WaitEvent { room: OwnedRoomId, event: OwnedEventId },
     PageBack { room: OwnedRoomId },
     Timeline { room: OwnedRoomId },
+    Messages { room: OwnedRoomId },
+    Unread { room: OwnedRoomId },
+    Read { room: OwnedRoomId, event: OwnedEventId, thread: Option<String> },
+    SendImage { room: OwnedRoomId, file: PathBuf, mimetype: String, size: Size },
+    SaveThumbnail { url: OwnedMxcUri, size: Size, file: PathBuf },
+    SpaceRooms { space: OwnedRoomId },
+    SetPusher { app_id: String, pushkey: String, url: String },
     BootstrapCrossSigning { password: String },
     EnableRecovery,
     Recover { key: String },
@@ -82,6 +89,21 @@ impl Command {
             Self::WaitEvent { room, event } => session.wait_event(&room, &event).await?,
             Self::PageBack { room } => session.page_back(&room).await?,
             Self::Timeline { room } => session.timeline(&room).await?,
+            Self::Messages { room } => session.messages(&room).await?,
+            Self::Unread { room } => session.unread(&room)?,
+            Self::Read { room, event, thread } => {
+                session.read(&room, event, thread).await.map(|()| done)?
+            }
+            Self::SendImage { room, file, mimetype, size } => {
+                session.send_image(&room, &file, &mimetype, size).await?
+            }
+            Self::SaveThumbnail { url, size, file } => {
+                session.save_thumbnail(url, size, &file).await.map(|()| done)?
+            }
+            Self::SpaceRooms { space } => session.space_rooms(space).await?,
+            Self::SetPusher { app_id, pushkey, url } => {
+                session.set_pusher(app_id, pushkey, url).await.map(|()| done)?
+            }
             Self::BootstrapCrossSigning { password } => {
                 session.bootstrap_cross_signing(password).await.map(|()| done)?
             }

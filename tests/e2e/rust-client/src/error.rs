@@ -36,6 +36,7 @@ failure_from!(
     matrix_sdk::encryption::recovery::RecoveryError,
     matrix_sdk::event_cache::EventCacheError,
     matrix_sdk_ui::sync_service::Error,
+    matrix_sdk_ui::timeline::Error,
     serde_json::Error,
     std::io::Error,
     tracing::subscriber::SetGlobalDefaultError,

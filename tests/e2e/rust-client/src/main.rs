@@ -12,8 +12,12 @@ mod crypto;
 mod error;
 mod following;
 mod journal;
+mod media;
+mod messages;
+mod pushing;
 mod rooms;
 mod session;
+mod spaces;
 mod timelines;
 mod verification;
 

@@ -14,7 +14,7 @@ use matrix_sdk::{
     ruma::{OwnedRoomId, RoomId},
     sliding_sync::VersionBuilder,
 };
-use matrix_sdk_ui::sync_service::SyncService;
+use matrix_sdk_ui::{Timeline, sync_service::SyncService};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -27,6 +27,7 @@ pub struct Session {
     pub(crate) sliding: OnceLock<Arc<SlidingSync>>,
     /// As long as one is held, the event cache keeps the whole timeline in memory.
     pub(crate) subscribers: Mutex<HashMap<OwnedRoomId, RoomEventCacheSubscriber>>,
+    pub(crate) open_rooms: Mutex<HashMap<OwnedRoomId, Timeline>>,
     pub(crate) incoming: IncomingRequests,
     pub(crate) sas: Mutex<Option<SasVerification>>,
 }
