@@ -7,7 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, fetch } from "undici";
 import { databaseFile } from "../../scripts/bench/memory.mjs";
-import { root, startServer } from "./harness.mjs";
+import { makeCertificate, root, startServer } from "./harness.mjs";
 
 const v3 = "/_matrix/client/v3";
 const members = 10_000;
@@ -15,10 +15,12 @@ const waiting = 500;
 const bystanders = 5;
 const devices = 100;
 const socketsOfADeviceMax = 10;
-const wave = 50;
-const wavePauseMs = 150;
+const atOnce = 50;
+const stormRounds = 5;
 const longPollMs = 30_000;
 const giveUpMs = 20_000;
+// Much less than the time that they would have waited.
+const releasedMaxMs = 5_000;
 // A look before the wait, one after registering, and at most two after the wake.
 const roundTripsOfAWokenSyncMax = 4;
 // The room may have been asleep, and looks up its members then.
@@ -26,6 +28,7 @@ const sendCost = { d1: 3, "rows-written": 22 };
 const warmSendCost = { d1: 2, "rows-written": 22 };
 
 describe("syncs that wait", () => {
+  const { key, certificate } = makeCertificate({ after }, "IP:127.0.0.1");
   let server;
   let agent;
   let alice;
@@ -35,9 +38,11 @@ describe("syncs that wait", () => {
 
   before(async () => {
     // Each request on a connection of its own: the server closes idle ones at any moment.
-    agent = new Agent({ connections: 4 * waiting, pipelining: 0 });
+    const connect = { rejectUnauthorized: false };
+    agent = new Agent({ connections: 4 * waiting, pipelining: 0, connect });
     const vars = { DEVELOPMENT: "true", PRESENCE: "off", SYNC_NOTIFIERS: "1" };
-    server = await startServer({ vars });
+    const tls = ["--tls-key", key, "--tls-cert", certificate];
+    server = await startServer({ vars, args: ["--listen", "https://127.0.0.1:0", ...tls] });
     alice = await server.register("alice");
     const creation = { preset: "public_chat" };
     const created = await server.api(alice.access_token, "POST", `${v3}/createRoom`, creation);
@@ -73,10 +78,10 @@ describe("syncs that wait", () => {
   }
 
   /** One request; resolves with nothing if the connection broke off. */
-  async function sync(account, { since, timeout = 0, signal } = {}) {
+  async function sync(account, { since, timeout = 0, signal, base = server.url } = {}) {
     const query = new URLSearchParams({ timeout, ...(since && { since }) });
     const headers = { authorization: `Bearer ${account.access_token}` };
-    const url = `${server.url}${v3}/sync?${query}`;
+    const url = `${base}${v3}/sync?${query}`;
     try {
       const response = await fetch(url, { headers, signal, dispatcher: agent });
       const text = await response.text();
@@ -93,14 +98,9 @@ describe("syncs that wait", () => {
     return Object.fromEntries([...counts].map(([, name, count]) => [name, Number(count)]));
   }
 
-  /** All of them wait; some at a time, as a listening socket takes no more. */
-  async function waitAll(waiters, query) {
-    const waits = [];
-    for (const [i, each] of waiters.entries()) {
-      waits.push(sync(each, { timeout: longPollMs, ...query }));
-      if (i % wave === wave - 1) await sleep(wavePauseMs);
-    }
-    return { answers: () => Promise.all(waits) };
+  /** Resolves with the answers once they have come. */
+  function waitAll(waiters, query) {
+    return Promise.all(waiters.map((each) => sync(each, { timeout: longPollMs, ...query })));
   }
 
   /** How many wait, by asking as one more of them. */
@@ -109,8 +109,8 @@ describe("syncs that wait", () => {
     return answer.cost.sockets - 1;
   }
 
-  async function untilSockets(count) {
-    const deadline = Date.now() + giveUpMs;
+  async function untilSockets(count, withinMs = giveUpMs) {
+    const deadline = Date.now() + withinMs;
     for (;;) {
       const found = await countSockets();
       if (found === count) return;
@@ -161,11 +161,11 @@ describe("syncs that wait", () => {
     const others = await Promise.all(names.map((name) => server.register(name)));
     const since = await newest();
     const controller = new AbortController();
-    const waits = await waitAll(accounts, { since });
-    const otherWaits = await waitAll(others, { since, signal: controller.signal });
+    const waits = waitAll(accounts, { since });
+    const otherWaits = waitAll(others, { since, signal: controller.signal });
     await untilSockets(waiting + bystanders);
     const { eventId, cost } = await say();
-    const answers = await waits.answers();
+    const answers = await waits;
     assert.equal(answers.filter((answer) => has(answer, eventId)).length, waiting);
     checkCost(cost, sendCost);
     checkCost((await say()).cost, warmSendCost);
@@ -173,18 +173,21 @@ describe("syncs that wait", () => {
     assert.ok(roundTrips <= roundTripsOfAWokenSyncMax, `${roundTrips} round trips`);
     await untilSockets(bystanders);
     controller.abort();
-    assert.ok((await otherWaits.answers()).every((answer) => answer === undefined));
+    assert.ok((await otherWaits).every((answer) => answer === undefined));
     await untilSockets(0);
   });
 
   it("leave no socket behind when all hang up at once", async () => {
     const since = await newest();
     const controller = new AbortController();
-    const waits = await waitAll(accounts, { since, signal: controller.signal });
+    const { signal } = controller;
+    const [plain, secure] = server.urls.map((base) => ({ since, signal, base }));
+    const [some, others] = [accounts.slice(atOnce), accounts.slice(0, atOnce)];
+    const waits = Promise.all([waitAll(some, plain), waitAll(others, secure)]);
     await untilSockets(waiting);
     controller.abort();
-    assert.ok((await waits.answers()).every((answer) => answer === undefined));
-    await untilSockets(0);
+    assert.ok((await waits).flat().every((answer) => answer === undefined));
+    await untilSockets(0, releasedMaxMs);
     const stays = sync(accounts[0], { since, timeout: longPollMs });
     await untilSockets(1);
     const { eventId } = await say();
@@ -199,39 +202,59 @@ describe("syncs that wait", () => {
       sessions.push(...(await Promise.all(logins)));
     }
     const since = await newest();
-    const waits = await waitAll(sessions, { since });
+    const waits = waitAll(sessions, { since });
     await untilSockets(devices);
     const { eventId } = await say();
-    const answers = await waits.answers();
+    const answers = await waits;
     assert.equal(answers.filter((answer) => has(answer, eventId)).length, devices);
   });
 
   it("are no more than a few of one device: the oldest are answered", async () => {
     const since = await newest();
-    const storm = await waitAll(Array(60).fill(accounts[0]), { since });
+    const storm = waitAll(Array(atOnce).fill(accounts[0]), { since });
     await untilSockets(socketsOfADeviceMax);
     const { eventId } = await say();
-    const answers = await storm.answers();
+    const answers = await storm;
     assert.ok(answers.every((answer) => answer?.next_batch));
     assert.equal(answers.filter((answer) => has(answer, eventId)).length, socketsOfADeviceMax);
     await untilSockets(0);
   });
 
-  it("go on from where they were after the server was killed", async () => {
+  it("of a client that comes and goes in a storm leave nothing behind", async () => {
     const since = await newest();
-    const waits = await waitAll(accounts, { since });
-    await untilSockets(waiting);
-    const missed = await say();
-    await server.end("SIGKILL", { group: true });
-    await waits.answers();
-    await server.start();
-    const events = [missed.eventId, (await say()).eventId];
-    const found = [];
-    for (let i = 0; i < waiting; i += wave) {
-      const some = accounts.slice(i, i + wave).map((each) => follow(each, since, events));
-      found.push(...(await Promise.all(some)));
+    for (let round = 0; round < stormRounds; round += 1) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const storm = waitAll(Array(atOnce).fill(accounts[0]), { since, signal });
+      await sleep(100);
+      controller.abort();
+      await storm;
     }
-    assert.equal(found.filter(Boolean).length, waiting);
-    await untilSockets(0);
+    await untilSockets(0, releasedMaxMs);
+    const { eventId } = await say();
+    assert.ok(await follow(accounts[0], since, [eventId]));
   });
+
+  for (const [how, signal, count] of [
+    ["killed", "SIGKILL", waiting],
+    ["replaced by another", "SIGTERM", devices],
+  ]) {
+    it(`go on from where they were after the server was ${how}`, async () => {
+      const since = await newest();
+      const waits = waitAll(accounts.slice(0, count), { since });
+      await untilSockets(count);
+      const missed = await say();
+      await server.end(signal, { group: signal === "SIGKILL" });
+      await waits;
+      await server.start();
+      const events = [missed.eventId, (await say()).eventId];
+      const found = [];
+      for (let i = 0; i < count; i += atOnce) {
+        const some = accounts.slice(i, i + atOnce).map((each) => follow(each, since, events));
+        found.push(...(await Promise.all(some)));
+      }
+      assert.equal(found.filter(Boolean).length, count);
+      await untilSockets(0);
+    });
+  }
 });
