@@ -44,7 +44,7 @@ use myelin::storage::user_directory::{self, Entry, Lookup, RoomUser};
 use myelin::storage::user_external_ids;
 use myelin::storage::users;
 use myelin_protocol::device_keys::NamedKey;
-use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::filter::{EventFilter, RelatedBy};
 use myelin_protocol::sliding_sync::Pattern;
 use myelin_protocol::sync::MeetingPlace;
 use myelin_protocol::sync::device_lists::Encounter;
@@ -106,14 +106,15 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
     if found.is_empty() { found } else { steps }
 }
 
-fn filter() -> RoomEventFilter {
+fn filter() -> EventFilter {
     let mut filter = RoomEventFilter::empty();
     filter.types = Some(vec!["m.room.message".to_owned(), "org.*".to_owned()]);
     filter.not_types = vec!["m.room.topic".to_owned()];
     filter.senders = Some(vec![owned_user_id!("@a:b")]);
     filter.not_senders = vec![owned_user_id!("@c:b")];
     filter.url_filter = Some(UrlFilter::EventsWithUrl);
-    filter
+    let (senders, rel_types) = (vec!["@a:b".to_owned()], vec!["m.thread".to_owned()]);
+    EventFilter { own: filter, related_by: RelatedBy { senders, rel_types } }
 }
 
 fn rooms() -> Vec<OwnedRoomId> {
@@ -129,12 +130,7 @@ fn pages(selections: &mut Vec<(&'static str, Selection)>) {
         {
             let room_id = &room_id;
             let (limit, reader, filter) = (10, "@a:b", &filter);
-            let related_by = &RelatedBy {
-                senders: vec!["@a:b".to_owned()],
-                rel_types: vec!["m.thread".to_owned()],
-            };
-            let query =
-                PageQuery { room_id, direction, from, to, limit, filter, related_by, reader };
+            let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
             selections.push(("a page", event_pages::page(&query)));
         }
     }

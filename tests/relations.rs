@@ -270,6 +270,40 @@ fn pages_are_narrowed_to_what_others_relate_to() {
 }
 
 #[test]
+fn syncs_and_contexts_are_narrowed_to_what_others_relate_to() {
+    let Room { house, alice, bob, room_id } = room();
+    let root = house.message(&room_id, &alice, "root");
+    let alone = house.message(&room_id, &alice, "alone");
+    reply(&house, &room_id, &bob, &root, "reply");
+    let get = |path: &str, filter: &str| {
+        let filter: String = url::form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+        house.server.get(&alice, &format!("{V3}/{path}filter={filter}"))
+    };
+    let ids = |events: &Value| {
+        let ids = events.as_array().unwrap().iter();
+        ids.map(|event| event["event_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let threads = json!({ "related_by_rel_types": ["m.thread"] });
+    let filter = json!({ "room": { "timeline": threads } });
+    let path = format!("{V3}/user/{}/filter", alice.user_id);
+    let stored = house.server.post(&alice, &path, filter.clone()).ok()["filter_id"].clone();
+    for filter in [filter.to_string(), stored.as_str().unwrap().to_owned()] {
+        let answer = get("sync?", &filter).ok();
+        let timeline = &answer["rooms"]["join"][&room_id]["timeline"];
+        assert_eq!(ids(&timeline["events"]), std::slice::from_ref(&root));
+        assert_eq!(timeline["limited"], false);
+    }
+    let context = format!("rooms/{room_id}/context/{alone}?");
+    let answer = get(&context, &threads.to_string()).ok();
+    assert_eq!(ids(&answer["events_before"]), [root]);
+    assert!(answer.get("events_after").is_none());
+    let broken = json!({ "room": { "timeline": { "related_by_senders": 1 } } });
+    get("sync?", &broken.to_string()).error(400, "M_INVALID_PARAM");
+    house.server.post(&alice, &path, broken).error(400, "M_BAD_JSON");
+    get(&context, r#"{"related_by_senders":1}"#).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
 fn of_two_equal_reactions_at_once_one_stays() {
     let Room { house, alice, bob, room_id } = room();
     let message = house.message(&room_id, &alice, "hi");

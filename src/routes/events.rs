@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use http::Method;
 use myelin_protocol::client_event::EventFormat;
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::presence::PresenceState;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Map, Value, json};
@@ -204,8 +204,7 @@ impl EventStream {
     fn history_statements(&self, windows: &[StreamWindow], own: &[OwnedEventId]) -> Vec<Statement> {
         let user_id = self.caller.user_id.as_str();
         let rooms: Vec<OwnedRoomId> = windows.iter().map(|window| window.room_id.clone()).collect();
-        let earliest =
-            event_pages::earliest(windows, EVENTS_OF_ROOM_MAX, &RoomEventFilter::empty());
+        let earliest = event_pages::earliest(windows, EVENTS_OF_ROOM_MAX, &EventFilter::default());
         let mut batch = vec![events::readers(&rooms, user_id)];
         batch.extend(timeline(earliest, user_id));
         batch.push(state(event_pages::by_id(own)));

@@ -2,7 +2,7 @@
 
 use http::Method;
 use myelin_protocol::canonical_json::canonicalise;
-use myelin_protocol::filter::has_known_format;
+use myelin_protocol::filter::{SyncRelations, has_known_format};
 use ruma::OwnedUserId;
 use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
@@ -46,6 +46,10 @@ fn canonical_filter(filter: Map<String, Value>) -> Result<String, ApiError> {
     let shape: Result<FilterDefinition, _> = serde_json::from_value(Value::Object(filter.clone()));
     let shape =
         shape.map_err(|error| ApiError::bad_json(format!("The filter is not valid: {error}")))?;
+    let relations: Result<SyncRelations, _> = serde_json::from_value(Value::Object(filter.clone()));
+    if let Err(error) = relations {
+        return Err(ApiError::bad_json(format!("The filter is not valid: {error}")));
+    }
     if !has_known_format(&shape) {
         return Err(ApiError::bad_json(UNKNOWN_FORMAT));
     }

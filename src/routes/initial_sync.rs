@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use http::Method;
 use myelin_protocol::client_event::EventFormat;
-use myelin_protocol::filter::LIMIT_MAX;
+use myelin_protocol::filter::{EventFilter, LIMIT_MAX};
 use myelin_protocol::sync_token::StreamToken;
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Map, Value, json};
 
@@ -310,7 +309,7 @@ fn statements(reader: &Reader, asked: &[Asked], limit: u32) -> Vec<Statement> {
     let window =
         |room: &Asked| StreamWindow { room_id: room.room_id.clone(), after: 0, upto: room.upto };
     let windows: Vec<StreamWindow> = asked.iter().map(window).collect();
-    let latest = event_pages::latest(&windows, limit, &RoomEventFilter::empty());
+    let latest = event_pages::latest(&windows, limit, &EventFilter::default());
     let mut batch = vec![events::readers(&ids, user_id.as_str())];
     batch.extend(timeline(latest, user_id.as_str()));
     batch.extend([

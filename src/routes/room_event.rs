@@ -3,22 +3,27 @@
 
 use myelin_protocol::filter::{LIMIT_MAX, pdu_matches};
 use myelin_protocol::sync_token::{RoomStreamToken, StreamToken};
-use ruma::api::Direction as RequestDirection;
 use ruma::api::client::context::get_context::v3 as context;
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::room::{get_event_by_timestamp::v1 as by_time, get_room_event::v3 as event};
+use ruma::api::path_builder::PathBuilder;
+use ruma::api::{Direction as RequestDirection, Metadata};
 
+use super::endpoint::{decode, encode};
+use super::room_messages::event_filter;
 use super::room_read::RoomRead;
-use super::{Access, Route, batched};
+use super::{Access, Answer, Incoming, Route, batched, raw};
 use crate::error::ApiError;
 use crate::serving::{StoredEvent, VisibleEvent, read_state, state, timeline};
 use crate::storage::event_pages::{self, Direction};
 use crate::storage::state_groups::{self, StateFilter};
 
 pub fn routes() -> Vec<Route> {
+    let mut context_paths: Vec<&'static str> = context::Request::PATH_BUILDER.all_paths().collect();
+    context_paths.push("/_matrix/client/api/v1/rooms/{room_id}/context/{event_id}");
     vec![
         batched(get_event),
-        batched(get_context).also("/_matrix/client/api/v1/rooms/{room_id}/context/{event_id}"),
+        raw(context::Request::METHOD, &context_paths, get_context),
         batched(find_by_time),
     ]
 }
@@ -37,13 +42,12 @@ async fn get_event(access: Access, request: event::Request) -> Result<event::Res
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`
-async fn get_context(
-    access: Access,
-    request: context::Request,
-) -> Result<context::Response, ApiError> {
+async fn get_context(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let request: context::Request = decode(&incoming)?;
+    let filter = &event_filter(&incoming, request.filter.clone())?;
     let limit = usize::try_from(u64::from(request.limit)).unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let (before, filter) = (limit / 2, &request.filter);
+    let before = limit / 2;
     let (room_id, event_id) = (&request.room_id, &request.event_id);
     let around = event_pages::around(room_id, event_id, before, limit - before, filter);
     let statements = |reader: &str| timeline(around, reader).to_vec();
@@ -68,7 +72,7 @@ async fn get_context(
     response.state = read.format_state(&state);
     let token = |key: RoomStreamToken| StreamToken::at(key).to_string();
     (response.start, response.end) = (ends.0.map(token), ends.1.map(token));
-    Ok(response)
+    encode(response)
 }
 
 fn respond(

@@ -1,6 +1,6 @@
 //! A page of a room's history. Client-Server API, "Getting events for a room".
 
-use myelin_protocol::filter::{RelatedBy, effective_limit, pdu_matches};
+use myelin_protocol::filter::{EventFilter, effective_limit, pdu_matches};
 use myelin_protocol::sync_token::{InvalidToken, RoomStreamToken, StreamToken};
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::message::get_message_events::v3 as messages;
@@ -30,9 +30,7 @@ async fn get_messages(access: Access, incoming: Incoming) -> Result<Answer, ApiE
         return Err(ApiError::missing_token());
     }
     let request: messages::Request = decode(&incoming)?;
-    let filter = incoming.query("filter").unwrap_or_else(|| "{}".to_owned());
-    let related_by: RelatedBy = serde_json::from_str(&filter)
-        .map_err(|error| ApiError::invalid_param(error.to_string()))?;
+    let filter = event_filter(&incoming, request.filter.clone())?;
     let direction = match request.dir {
         RequestDirection::Backward => Direction::Backward,
         RequestDirection::Forward => Direction::Forward,
@@ -42,11 +40,10 @@ async fn get_messages(access: Access, incoming: Incoming) -> Result<Answer, ApiE
     let to = request.to.as_deref().map(place).transpose()?;
     let limit = effective_limit(Some(request.limit), LIMIT_DEFAULT);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let (room_id, filter) = (request.room_id.clone(), &request.filter);
+    let (room_id, filter) = (request.room_id.clone(), &filter);
     let page = |reader: &str| {
         let (room_id, from, to) = (&room_id, from.clone(), to.clone());
-        let related_by = &related_by;
-        let query = PageQuery { room_id, direction, from, to, limit, filter, related_by, reader };
+        let query = PageQuery { room_id, direction, from, to, limit, filter, reader };
         timeline(event_pages::page(&query), reader).to_vec()
     };
     let mut read = RoomRead::begin(access, request.room_id, page).await?;
@@ -65,6 +62,15 @@ async fn get_messages(access: Access, incoming: Incoming) -> Result<Answer, ApiE
     response.start = StreamToken::at(start).to_string();
     response.end = end.map(|end| StreamToken::at(end).to_string());
     encode(response)
+}
+
+/// The filter of a request, with the part of it that ruma leaves out.
+pub(super) fn event_filter(
+    incoming: &Incoming,
+    own: RoomEventFilter,
+) -> Result<EventFilter, ApiError> {
+    let json = incoming.query("filter").unwrap_or_else(|| "{}".to_owned());
+    EventFilter::new(own, &json).map_err(|error| ApiError::invalid_param(error.to_string()))
 }
 
 /// Reads a pagination or sync token.

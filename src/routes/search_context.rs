@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use myelin_protocol::client_event::EventFormat;
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::pdu::Pdu;
 use myelin_protocol::sync_token::StreamToken;
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::search::search_events::v3::EventContext;
 use ruma::{OwnedEventId, OwnedRoomId, UInt};
 use serde_json::value::RawValue;
@@ -45,7 +45,7 @@ pub async fn read<'a>(
 ) -> Result<HashMap<OwnedEventId, Context>, ApiError> {
     let limit = |limit: UInt| u32::try_from(u64::from(limit)).unwrap_or(u32::MAX).min(AROUND_MAX);
     let (before, after) = (limit(wanted.before_limit), limit(wanted.after_limit));
-    let filter = RoomEventFilter::default();
+    let filter = EventFilter::default();
     let found: Vec<&Pdu> = found.collect();
     let around = |pdu: &&Pdu| {
         let around = event_pages::around(&pdu.room_id, &pdu.event_id, before, after, &filter);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use http::Method;
-use myelin_protocol::filter::has_known_format;
+use myelin_protocol::filter::{SyncRelations, has_known_format};
 use myelin_protocol::sync::Wanted;
 use myelin_protocol::sync_token::StreamToken;
 use ruma::OwnedRoomId;
@@ -51,6 +51,7 @@ async fn sync(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
 struct Request {
     since: Option<StreamToken>,
     filter: Option<v3::Filter>,
+    relations: SyncRelations,
     full_state: bool,
     state_after: Option<StateAfter>,
     presence: PresenceState,
@@ -81,10 +82,15 @@ impl Request {
         {
             return Err(ApiError::invalid_param(UNKNOWN_FORMAT));
         }
+        let relations = match request.filter {
+            Some(v3::Filter::FilterDefinition(_)) => relations(incoming)?,
+            _ => SyncRelations::default(),
+        };
         let timeout_ms = request.timeout.map_or(0, |timeout| timeout.as_millis());
         Ok(Self {
             since,
             filter: request.filter,
+            relations,
             full_state: request.full_state,
             state_after,
             presence,
@@ -98,6 +104,11 @@ impl Request {
             _ => Ok(None),
         }
     }
+}
+
+fn relations(incoming: &Incoming) -> Result<SyncRelations, ApiError> {
+    let filter = incoming.query("filter").unwrap_or_default();
+    serde_json::from_str(&filter).map_err(|error| ApiError::invalid_param(error.to_string()))
 }
 
 fn no_such_filter() -> ApiError {
@@ -145,10 +156,10 @@ impl Waiting {
             return Err(ApiError::internal("a token has changed hands"));
         }
         let mut results = Results::new(results);
-        let filter = match (filter_id, request.filter) {
+        let (filter, relations) = match (filter_id, request.filter) {
             (Some(_), _) => stored_filter(results.first()?)?,
-            (None, Some(v3::Filter::FilterDefinition(filter))) => filter,
-            (None, _) => FilterDefinition::default(),
+            (None, Some(v3::Filter::FilterDefinition(filter))) => (filter, request.relations),
+            (None, _) => Default::default(),
         };
         let until_ms = look.now_ms + request.timeout_ms;
         note_sync(&caller.actor(), results.first()?, &request.presence, until_ms);
@@ -161,7 +172,7 @@ impl Waiting {
         let waiting = Self {
             caller,
             reader,
-            wanted: Wanted::new(filter, request.state_after.is_some()),
+            wanted: Wanted::new(filter, relations, request.state_after.is_some()),
             state_after: request.state_after,
             since: request.since,
             full_state: request.full_state,
@@ -280,7 +291,9 @@ impl Looks for Waiting {
     }
 }
 
-fn stored_filter(row: Option<FilterRow>) -> Result<FilterDefinition, ApiError> {
+fn stored_filter(row: Option<FilterRow>) -> Result<(FilterDefinition, SyncRelations), ApiError> {
     let row = row.ok_or_else(no_such_filter)?;
-    serde_json::from_str(&row.filter_json).map_err(|_| no_such_filter())
+    let filter = serde_json::from_str(&row.filter_json).map_err(|_| no_such_filter())?;
+    // One from elsewhere may have them in another form.
+    Ok((filter, serde_json::from_str(&row.filter_json).unwrap_or_default()))
 }

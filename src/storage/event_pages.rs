@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::filter::{EventFilter, RelatedBy};
 use myelin_protocol::sync_token::RoomStreamToken;
-use ruma::api::client::filter::{RoomEventFilter, UrlFilter};
+use ruma::api::client::filter::UrlFilter;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::Serialize;
 
@@ -31,8 +31,7 @@ pub struct PageQuery<'a> {
     pub from: Option<RoomStreamToken>,
     pub to: Option<RoomStreamToken>,
     pub limit: u32,
-    pub filter: &'a RoomEventFilter,
-    pub related_by: &'a RelatedBy,
+    pub filter: &'a EventFilter,
     /// A user id or a token: somebody who has left gets nothing from after the leave.
     pub reader: &'a str,
 }
@@ -99,7 +98,6 @@ pub(super) fn push_place(selection: &mut Selection, query: &PageQuery<'_>) {
     let room_id = selection.bind(query.room_id.as_str());
     push_leave(selection, &room_id, query.reader);
     push_filter(selection, query.filter);
-    push_related_by(selection, query.related_by);
     let limit = selection.bind(query.limit);
     selection.push(&format!(
         " ORDER BY e.topological_ordering {order}, e.stream_ordering {order} LIMIT {limit} + 0"
@@ -147,7 +145,7 @@ pub(super) fn visible_until(reader: &str, room_id: &str) -> String {
 
 /// Narrows to what a filter lets through. A type with a `*` is narrowed to what stands before
 /// it: who reads the rows compares the rest.
-fn push_filter(selection: &mut Selection, filter: &RoomEventFilter) {
+fn push_filter(selection: &mut Selection, filter: &EventFilter) {
     if let Some(types) = &filter.types {
         let condition = type_condition(selection, types);
         selection.push(&format!(" AND {condition}"));
@@ -183,6 +181,7 @@ fn push_filter(selection: &mut Selection, filter: &RoomEventFilter) {
         Some(UrlFilter::EventsWithoutUrl) => selection.push(" AND NOT e.contains_url"),
         None => {}
     }
+    push_related_by(selection, &filter.related_by);
 }
 
 fn push_related_by(selection: &mut Selection, related_by: &RelatedBy) {
@@ -236,7 +235,7 @@ pub fn around(
     event_id: &EventId,
     before_limit: u32,
     after_limit: u32,
-    filter: &RoomEventFilter,
+    filter: &EventFilter,
 ) -> Selection {
     let mut selection = Selection::new();
     let room = selection.bind(room_id.as_str());
@@ -265,7 +264,7 @@ pub fn around(
 
 /// The latest `limit` events of each window, all rooms at once. One more than is shown tells
 /// whether there are more: ask for it.
-pub fn latest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
+pub fn latest(windows: &[StreamWindow], limit: u32, filter: &EventFilter) -> Selection {
     of_windows(windows, |selection| push_latest(selection, limit, filter))
 }
 
@@ -302,7 +301,7 @@ pub fn latest_of(excerpts: &[Excerpts]) -> Selection {
             "SELECT l.stream_ordering FROM json_each({windows}) w
              CROSS JOIN events l ON l.stream_ordering IN ("
         ));
-        push_latest(&mut selection, *limit, &RoomEventFilter::empty());
+        push_latest(&mut selection, *limit, &EventFilter::default());
         selection.push(")");
     }
     if excerpts.is_empty() {
@@ -312,7 +311,7 @@ pub fn latest_of(excerpts: &[Excerpts]) -> Selection {
 }
 
 /// The earliest `limit` events of each window, all rooms at once.
-pub fn earliest(windows: &[StreamWindow], limit: u32, filter: &RoomEventFilter) -> Selection {
+pub fn earliest(windows: &[StreamWindow], limit: u32, filter: &EventFilter) -> Selection {
     of_windows(windows, |selection| push_window(selection, "ASC", limit, filter))
 }
 
@@ -329,11 +328,11 @@ fn of_windows(windows: &[StreamWindow], push: impl FnOnce(&mut Selection)) -> Se
 }
 
 /// The latest `limit` events of the window `w`.
-pub(super) fn push_latest(selection: &mut Selection, limit: u32, filter: &RoomEventFilter) {
+pub(super) fn push_latest(selection: &mut Selection, limit: u32, filter: &EventFilter) {
     push_window(selection, "DESC", limit, filter);
 }
 
-fn push_window(selection: &mut Selection, order: &str, limit: u32, filter: &RoomEventFilter) {
+fn push_window(selection: &mut Selection, order: &str, limit: u32, filter: &EventFilter) {
     selection.push(
         "SELECT e.stream_ordering FROM events e
          WHERE e.room_id = w.value ->> '$.room_id'

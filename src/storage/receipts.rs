@@ -8,7 +8,7 @@
 //! those of whole rooms (an initial sync, rooms that are new to a sync). Both leave out the
 //! private receipts of others.
 
-use ruma::api::client::filter::RoomEventFilter;
+use myelin_protocol::filter::EventFilter;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
@@ -105,7 +105,7 @@ pub fn in_excerpts(user_id: &UserId, excerpts: &[Excerpts]) -> Statement {
         let windows = selection.bind_json(windows);
         selection.push(if index > 0 { " UNION ALL " } else { "" });
         selection.push("SELECT w.value ->> '$.room_id', (SELECT min(stream_ordering) FROM (");
-        push_latest(&mut selection, *limit, &RoomEventFilter::empty());
+        push_latest(&mut selection, *limit, &EventFilter::default());
         selection.push(&format!(")) FROM json_each({windows}) w"));
     }
     if excerpts.is_empty() {

@@ -1,10 +1,9 @@
 //! `event_relations` as it is read: what is shown with an event, and the events that are about one.
 //! The room's writer fills it: `room_log`.
 
-use myelin_protocol::filter::RelatedBy;
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::relations::Parent;
 use myelin_protocol::sync_token::RoomStreamToken;
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::{Deserialize, Serialize};
 
@@ -184,8 +183,7 @@ pub fn children(query: &ChildrenQuery<'_>) -> Selection {
             from: query.from.clone(),
             to: query.to.clone(),
             limit: query.limit,
-            filter: &RoomEventFilter::empty(),
-            related_by: &RelatedBy::default(),
+            filter: &EventFilter::default(),
             reader: query.reader,
         },
     );

@@ -4,8 +4,8 @@
 //! Invariant: everything is asked for all rooms at once. If a request sees all of its rooms and
 //! the user is where they were, only rooms that have moved are read.
 
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::sliding_sync::{Pattern, UserRoom};
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +172,7 @@ pub fn members_of_timelines(excerpts: &[Excerpts]) -> Selection {
             "SELECT t.room_id, t.sender, t.type, t.state_key FROM json_each({windows}) w
              CROSS JOIN events t ON t.stream_ordering IN ("
         ));
-        push_latest(&mut selection, excerpt.limit, &RoomEventFilter::empty());
+        push_latest(&mut selection, excerpt.limit, &EventFilter::default());
         selection.push(")");
     }
     if excerpts.is_empty() {

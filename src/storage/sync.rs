@@ -4,8 +4,8 @@
 //! Invariant: what has not moved costs no row, however many rooms there are; everything is asked
 //! for all rooms at once. Windows are those of [`super::event_pages::StreamWindow`].
 
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::sync::{Membership, StateChange};
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -170,7 +170,7 @@ pub struct StateWindow {
 pub fn state_changes(
     windows: &[StateWindow],
     limit: u32,
-    filter: &RoomEventFilter,
+    filter: &EventFilter,
     rows_max: usize,
 ) -> Statement {
     let mut selection = Selection::new();
@@ -220,7 +220,7 @@ pub fn current_state_ids(room_ids: &[OwnedRoomId], without_members: bool) -> Sta
 pub fn members_of_senders(
     windows: &[StreamWindow],
     limit: u32,
-    filter: &RoomEventFilter,
+    filter: &EventFilter,
     user_id: &UserId,
 ) -> Selection {
     let mut selection = Selection::new();

@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://spec.matrix.org/latest/client-server-api/#filtering>
 
+use std::ops::Deref;
+
 use ruma::{
     RoomId, UInt,
     api::client::filter::{
@@ -40,6 +42,50 @@ pub struct RelatedBy {
 impl RelatedBy {
     pub fn is_empty(&self) -> bool {
         self.senders.is_empty() && self.rel_types.is_empty()
+    }
+}
+
+/// A filter for events of rooms, whole.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    pub own: RoomEventFilter,
+    pub related_by: RelatedBy,
+}
+
+impl EventFilter {
+    /// Reads the rest of a filter.
+    ///
+    /// # Errors
+    /// If its lists are none.
+    pub fn new(own: RoomEventFilter, json: &str) -> serde_json::Result<Self> {
+        Ok(Self { own, related_by: serde_json::from_str(json)? })
+    }
+}
+
+impl Deref for EventFilter {
+    type Target = RoomEventFilter;
+
+    fn deref(&self) -> &RoomEventFilter {
+        &self.own
+    }
+}
+
+/// What a filter for syncs wants of relations, by the lists of events of a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct SyncRelations {
+    #[serde(default)]
+    room: RoomRelations,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+struct RoomRelations {
+    #[serde(default)]
+    timeline: RelatedBy,
+}
+
+impl SyncRelations {
+    pub fn timeline(self) -> RelatedBy {
+        self.room.timeline
     }
 }
 

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
+use myelin_protocol::filter::EventFilter;
 use myelin_protocol::sliding_sync::{RequiredState, RoomPlan};
 use myelin_protocol::sync::{StateChange, StateIds};
-use ruma::api::client::filter::RoomEventFilter;
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
 use crate::serving::{self, StoredEvent, Timeline};
@@ -88,7 +88,7 @@ impl<'a> Chunk<'a> {
         batch.push(events::visibility(judged, self.user_id.as_str()));
         let shown = event_pages::latest_of(&self.excerpts);
         batch.push(relations::aggregations(shown, self.user_id.as_str()));
-        let (windows, filter) = (self.state_windows(), RoomEventFilter::empty());
+        let (windows, filter) = (self.state_windows(), EventFilter::default());
         batch.push(sync::state_changes(&windows, 0, &filter, STATE_CHANGES_MAX));
         batch.push(serving::state(sliding_sync::required_state(&self.wanted_state())));
         let (left, filter) = self.left_state();

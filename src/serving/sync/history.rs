@@ -48,7 +48,7 @@ pub fn histories(
     let mut excerpts = match contents.timeline.take() {
         Some(timeline) => {
             let windows: Vec<_> = windows.iter().map(|w| (w, wanted.read_limit())).collect();
-            let wants = |event: &StoredEvent| pdu_matches(wanted.timeline_filter(), &event.pdu);
+            let wants = |event: &StoredEvent| pdu_matches(&wanted.timeline, &event.pdu);
             excerpts(timeline, &windows, wants, &known, reader)
         }
         None => HashMap::new(),

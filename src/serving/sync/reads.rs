@@ -95,7 +95,7 @@ pub struct Contents {
 impl Chunk {
     /// All statements, in the order in which [`Chunk::read`] takes their results.
     pub fn statements(&self, wanted: &Wanted, user_id: &UserId) -> Vec<Statement> {
-        let (limit, filter) = (wanted.read_limit() as u32, wanted.timeline_filter());
+        let (limit, filter) = (wanted.read_limit() as u32, &wanted.timeline);
         let mut batch = Vec::new();
         if !self.windows.is_empty() {
             let streams: Vec<StreamWindow> = self.windows.iter().map(stream_window).collect();

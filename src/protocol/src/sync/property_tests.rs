@@ -154,7 +154,7 @@ impl Client {
         wanted: &Wanted,
         room: &RoomHistory<&Event>,
     ) -> Vec<OwnedEventId> {
-        let visible = log.visible(reader(), &room.window, wanted.timeline_filter());
+        let visible = log.visible(reader(), &room.window, &wanted.timeline);
         let before = visible.filter(|event| event.position <= room.prev_position);
         before.map(|event| event.pdu.event_id.clone()).collect()
     }
@@ -164,7 +164,7 @@ impl Client {
         let window = &room.window;
         let shown: Vec<_> = room.timeline.iter().map(|event| event.position).collect();
         assert!(shown.is_sorted_by(|one, next| one < next));
-        let visible = log.visible(reader(), window, wanted.timeline_filter());
+        let visible = log.visible(reader(), window, &wanted.timeline);
         let new = |event: &&Event| event.position > window.after && event.position <= window.upto;
         let new: Vec<_> = visible.filter(new).map(|event| event.position).collect();
         assert!(shown.iter().all(|position| new.contains(position)), "{shown:?} of {new:?}");

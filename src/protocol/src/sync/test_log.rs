@@ -14,7 +14,7 @@ use super::{
     Entry, Excerpt, JoinedRoom, Member, Membership, MembershipChange, RoomHistory, RoomLog,
     RoomWindow, Section, StateChange, StateIds, StateKey, Wanted, Windows,
 };
-use crate::filter::pdu_matches;
+use crate::filter::{SyncRelations, pdu_matches};
 use crate::pdu::Pdu;
 use crate::room_state::membership;
 use crate::visibility::{StateAtEvent, can_see_event};
@@ -262,7 +262,7 @@ impl TestLog {
         read.drain(..read.len().saturating_sub(wanted.read_limit()));
         let start = read.first().map(|event| event.position);
         let is_cut = read.len() >= wanted.read_limit() && !wanted.blocks_timeline;
-        read.retain(|event| pdu_matches(wanted.timeline_filter(), &event.pdu));
+        read.retain(|event| pdu_matches(&wanted.timeline, &event.pdu));
         read.retain(|event| self.can_see(user_id, &window, event));
         let senders: BTreeSet<_> = read.iter().map(|event| event.pdu.sender.as_str()).collect();
         let upto = if window.is_joined() { now } else { window.upto };
@@ -305,7 +305,7 @@ impl TestLog {
 pub fn wanted(limit: usize, state_after: bool) -> Wanted {
     let mut filter = FilterDefinition::default();
     filter.room.timeline.limit = Some((limit as u32).into());
-    Wanted::new(filter, state_after)
+    Wanted::new(filter, SyncRelations::default(), state_after)
 }
 
 pub fn section_name(section: &Section) -> &'static str {

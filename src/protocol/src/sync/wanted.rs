@@ -4,7 +4,8 @@ use ruma::api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilt
 
 use super::state::{StateIds, StateKey};
 use crate::filter::{
-    Filterable, TIMELINE_LIMIT_DEFAULT, blocks_all_room_events, room_event_matches,
+    EventFilter, Filterable, SyncRelations, TIMELINE_LIMIT_DEFAULT, blocks_all_room_events,
+    room_event_matches,
 };
 
 /// The most timeline events of a room: a longer history is for `/messages`.
@@ -18,6 +19,8 @@ pub const REACH_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub filter: FilterDefinition,
+    /// That of timelines.
+    pub timeline: EventFilter,
     /// How many timeline events of a room.
     pub limit: usize,
     /// How far back in a room they are looked for, in events: not all may be the reader's.
@@ -31,18 +34,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    pub fn new(filter: FilterDefinition, state_after: bool) -> Self {
-        let timeline = &filter.room.timeline;
+    pub fn new(filter: FilterDefinition, relations: SyncRelations, state_after: bool) -> Self {
+        let own = filter.room.timeline.clone();
+        let timeline = EventFilter { own, related_by: relations.timeline() };
         let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
         let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
         let limit = limit.min(TIMELINE_EVENTS_MAX);
         Self {
             limit,
             reach: limit,
-            blocks_timeline: blocks_all_room_events(timeline),
+            blocks_timeline: blocks_all_room_events(&timeline),
             blocks_state: blocks_all_room_events(&filter.room.state),
             lazy_members: filter.room.state.lazy_load_options != LazyLoadOptions::Disabled,
             state_after,
+            timeline,
             filter,
         }
     }
@@ -53,17 +58,14 @@ impl Wanted {
         (reach > self.reach).then(|| Self { reach, ..self.clone() })
     }
 
-    pub fn timeline_filter(&self) -> &RoomEventFilter {
-        &self.filter.room.timeline
-    }
-
     /// Whether the client takes the last of the timeline for the state. It cannot if it leaves out
     /// some events that set an entry and not others.
     pub(super) fn folds_state(&self) -> bool {
-        let timeline = self.timeline_filter();
+        let timeline = &self.timeline;
         let picks = timeline.senders.is_some()
             || !timeline.not_senders.is_empty()
-            || timeline.url_filter.is_some();
+            || timeline.url_filter.is_some()
+            || !timeline.related_by.is_empty();
         !self.state_after && !self.blocks_state && !picks
     }
 
