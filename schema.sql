@@ -596,6 +596,8 @@ CREATE TABLE IF NOT EXISTS delayed_events (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS delayed_events_idx
     ON delayed_events (delay_id);
+CREATE INDEX IF NOT EXISTS myelin_delayed_events_room
+    ON delayed_events (room_id, event_type, state_key);
 
 CREATE TABLE IF NOT EXISTS delayed_events_stream_pos (
     Lock CHAR(1) NOT NULL DEFAULT 'X' UNIQUE,
@@ -1558,6 +1560,16 @@ CREATE TABLE IF NOT EXISTS myelin_to_device_txns (
     txn_id TEXT NOT NULL,
     inserted_ts INTEGER NOT NULL,
     PRIMARY KEY (user_id, device_id, txn_id)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS myelin_delayed_event_txns (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    txn_id TEXT NOT NULL,
+    delay_id TEXT NOT NULL,
+    inserted_ts INTEGER NOT NULL,
+    PRIMARY KEY (user_id, device_id, room_id, txn_id)
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS myelin_user_directory_words (

@@ -48,6 +48,12 @@ pub struct Config {
     pub setup_token: Option<String>,
     /// Bridges and bots that speak for users of this server.
     pub application_services: Vec<Rc<ApplicationService>>,
+    /// How far ahead an event can be scheduled; 0: none can be.
+    pub event_delay_max_ms: u64,
+    /// How many events a user may have scheduled at once; 0: none.
+    pub delayed_events_max: u64,
+    /// Where MatrixRTC's media goes, as clients are told: a list of objects.
+    pub rtc_transports: Vec<serde_json::Value>,
     variables: std::collections::HashMap<String, String>,
 }
 
@@ -72,6 +78,8 @@ impl Config {
         };
         let server_name: OwnedServerName =
             parse("SERVER_NAME", text("SERVER_NAME").as_deref(), "localhost")?;
+        let number =
+            |name: &'static str, default: &str| parse(name, text(name).as_deref(), default);
         Ok(Self {
             application_services: application_services(&variables, &server_name)?,
             server_name,
@@ -95,8 +103,16 @@ impl Config {
             signing_key: text("SIGNING_KEY"),
             old_signing_keys: text("OLD_SIGNING_KEYS").unwrap_or_default(),
             setup_token: text("SETUP_TOKEN"),
+            event_delay_max_ms: number("EVENT_DELAY_MAX_MS", "86400000")?,
+            delayed_events_max: number("DELAYED_EVENTS_MAX", "100")?,
+            rtc_transports: rtc_transports(text("RTC_TRANSPORTS").as_deref())?,
             variables,
         })
+    }
+
+    /// Whether events can be scheduled.
+    pub fn has_delayed_events(&self) -> bool {
+        self.event_delay_max_ms > 0 && self.delayed_events_max > 0
     }
 
     /// A variable that only one place needs; `None` if it is not set.
@@ -163,6 +179,21 @@ fn application_services(
     let services = ApplicationService::read_all(json, server_name)
         .map_err(|error| ConfigError { name, reason: error.to_string() })?;
     Ok(services.into_iter().map(Rc::new).collect())
+}
+
+fn rtc_transports(value: Option<&str>) -> Result<Vec<serde_json::Value>, ConfigError> {
+    let name = "RTC_TRANSPORTS";
+    let list: Vec<serde_json::Value> = serde_json::from_str(value.unwrap_or("[]"))
+        .map_err(|error| ConfigError { name, reason: error.to_string() })?;
+    let is_whole = |transport: &serde_json::Value| match transport["type"].as_str() {
+        Some("livekit") => transport["livekit_service_url"].is_string(),
+        other => other.is_some(),
+    };
+    if list.iter().all(is_whole) {
+        return Ok(list);
+    }
+    let reason = "each has a type, and one of LiveKit a livekit_service_url".to_owned();
+    Err(ConfigError { name, reason })
 }
 
 fn bcrypt_rounds(value: Option<&str>) -> Result<u32, ConfigError> {

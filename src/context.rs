@@ -52,9 +52,10 @@ pub trait Platform {
     /// Tells the sender of somebody's notifications to look. It may be lost.
     async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError>;
 
-    /// Has a sender told [`PushCommand::Retry`] at this time, in place of any earlier such wish.
-    /// Only the sender itself asks; it outlives a restart.
-    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError>;
+    /// Has the object of a user or a room told [`PushCommand::Retry`], or
+    /// [`RoomCommand::SendDelayed`], at this time, in place of any earlier such wish. Only the
+    /// object itself asks; it outlives a restart.
+    async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError>;
 
     /// Registers a waiting `/sync` of this user with the notifiers, or an `/events` of somebody
     /// who looks into a room.

@@ -9,11 +9,12 @@ use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::serving::search;
 use crate::storage::database::Results;
+use crate::storage::delayed_events::RoomRow;
 use crate::storage::event_push_summary::{self, Range};
 use crate::storage::push_queue::{self, UserRow};
 use crate::storage::typing::ExpiredRow;
 use crate::storage::{
-    device_inbox, login_tokens, media, sessions, sliding_sync_connections, typing,
+    delayed_events, device_inbox, login_tokens, media, sessions, sliding_sync_connections, typing,
     ui_auth_sessions, url_previews, user_ips,
 };
 
@@ -28,6 +29,10 @@ const USER_IPS_LIFETIME_MS: u64 = 28 * DAY_MS;
 /// How long a sliding sync connection is kept of a device that is not seen any more.
 const SLIDING_SYNC_LIFETIME_MS: u64 = 7 * DAY_MS;
 
+/// How late an alarm may be before it counts as lost, and how many rooms are then told in a sweep.
+const OVERDUE_MS: u64 = 60_000;
+const ROOMS_MAX: u32 = 100;
+
 /// Steps of one sweep over what notifies; the next sweep goes on.
 const SUMMARY_STEPS_MAX: usize = 20;
 
@@ -38,6 +43,7 @@ pub async fn run(context: &Context) {
         search::follow(context, search::SWEEP_STEPS_MAX).await.map(drop),
     );
     report("pushing what was forgotten", push_forgotten(context).await);
+    report("sending delayed events", send_delayed(context).await);
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", presence::expire(context).await);
@@ -67,6 +73,7 @@ pub async fn remove_expired(context: &Context) -> Result<(), ApiError> {
     statements.push(url_previews::delete_expired(now_ms.saturating_sub(DAY_MS)));
     let day_ago_ms = now_ms.saturating_sub(DAY_MS);
     statements.push(device_inbox::delete_transactions_before(day_ago_ms));
+    statements.push(delayed_events::delete_transactions_before(day_ago_ms));
     context.batch(statements).await?;
     Ok(())
 }
@@ -79,6 +86,16 @@ async fn end_typing(context: &Context) -> Result<(), ApiError> {
         if let Err(error) = context.room(&row.room_id, RoomCommand::Announce).await {
             crate::log::warn(&format!("typing in {} woke nobody: {error}", row.room_id));
         }
+    }
+    Ok(())
+}
+
+/// Rooms whose alarm is lost, as those of an imported database.
+async fn send_delayed(context: &Context) -> Result<(), ApiError> {
+    let before_ms = context.now_ms().saturating_sub(OVERDUE_MS);
+    let read = context.batch(vec![delayed_events::select_overdue(before_ms, ROOMS_MAX)]).await?;
+    for row in Results::new(read).rows::<RoomRow>()? {
+        context.room(&row.room_id, RoomCommand::SendDelayed(None)).await?;
     }
     Ok(())
 }

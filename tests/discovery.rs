@@ -15,7 +15,11 @@ fn the_announced_versions_and_features_are_these() {
             "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
             "v1.11", "v1.12"
         ],
-        "unstable_features": { "org.matrix.msc4306": true, "org.matrix.simplified_msc3575": true },
+        "unstable_features": {
+            "org.matrix.msc4140": true,
+            "org.matrix.msc4306": true,
+            "org.matrix.simplified_msc3575": true,
+        },
     });
     let reply = server.get("", "/_matrix/client/versions");
     assert_eq!(reply.cost.round_trips.get(), 0);

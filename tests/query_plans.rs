@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use myelin::storage::access_tokens;
 use myelin::storage::database::Statement;
 use myelin::storage::dehydrated_devices;
+use myelin::storage::delayed_events::{self, Chosen, Delayed};
 use myelin::storage::device_inbox;
 use myelin::storage::device_lists;
 use myelin::storage::devices;
@@ -444,6 +445,22 @@ fn keys_and_messages_of_devices_are_found_by_index() {
         // Along the stream, from the last position that the client has seen.
         steps.retain(|step| !step.contains("SCAN u VIRTUAL"));
         assert_eq!(steps, [""; 0], "{}", statement.sql);
+    }
+}
+
+#[test]
+fn delayed_events_are_found_by_index() {
+    let (room_id, delayed) = (owned_room_id!("!a:b"), [&Delayed::default()]);
+    let mut statements = vec![delayed_events::select_of_token("t", None)];
+    statements.push(delayed_events::restart("d", Some("t"), 1));
+    statements.push(delayed_events::cancel("d", Some("t"), 1));
+    statements.push(delayed_events::select_due(&room_id, "b", Chosen::Due(1)));
+    statements.push(delayed_events::select_next(&room_id));
+    statements.push(delayed_events::cancel_by_state(&room_id, &[]));
+    statements.push(delayed_events::select_transaction("t", &room_id, Some("x")));
+    statements.extend(delayed_events::take(&delayed));
+    for statement in statements {
+        assert_eq!(walks(&database(), &statement), [""; 0], "{}", statement.sql);
     }
 }
 

@@ -68,6 +68,7 @@ fn join(server: &Server, room_id: &OwnedRoomId, account: &Account) {
         content: raw(&json!({})),
         sender_is_guest: false,
         transaction: None,
+        delayed: None,
     };
     execute(server, room_id, RoomCommand::ChangeMembership(change));
 }

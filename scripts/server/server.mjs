@@ -21,6 +21,7 @@ const secretNames = [
   "SETUP_TOKEN",
   "SIGNING_KEY",
   "TURN_SHARED_SECRET",
+  "TURN_KEY_API_TOKEN",
 ];
 const firstAnswerTimeoutMs = 30_000;
 /** Where requests go on to. */

@@ -69,6 +69,7 @@ async fn leave_rooms(context: &Context, user_id: &UserId) -> Result<(), ApiError
             content: content.clone(),
             sender_is_guest: false,
             transaction: None,
+            delayed: None,
         };
         match context.room(&room.room_id, RoomCommand::ChangeMembership(leave)).await {
             Ok(_) => {}

@@ -11,6 +11,9 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+pub use crate::storage::delayed_events::Delayed;
 
 /// An event before it has a place in the room's graph.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +27,13 @@ pub struct NewEvent {
     pub content: Box<RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redacts: Option<OwnedEventId>,
+}
+
+/// A redaction that was sent as an event names its target in its content.
+pub fn redacts_of(event_type: &str, content: &RawValue) -> Option<OwnedEventId> {
+    let content: Map<String, Value> = serde_json::from_str(content.get()).ok()?;
+    let redacts = content.get("redacts").filter(|_| event_type == "m.room.redaction")?;
+    redacts.as_str()?.try_into().ok()
 }
 
 /// What makes a repeated request the same request: Client-Server API, "Transaction identifiers".
@@ -50,6 +60,9 @@ pub struct SendEvent {
     /// What is known of the event that this one is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<KnownParent>,
+    /// If its sender asked for it earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed: Option<Delayed>,
 }
 
 /// What the log said of an event when it went so far.
@@ -63,8 +76,14 @@ pub struct KnownParent {
 impl SendEvent {
     /// An event of which nothing else is known.
     pub fn new(event: NewEvent) -> Self {
-        let (transaction, origin_server_ts, parent) = (None, None, None);
-        Self { event, transaction, origin_server_ts, push_rules_position: 0, parent }
+        Self {
+            event,
+            transaction: None,
+            origin_server_ts: None,
+            push_rules_position: 0,
+            parent: None,
+            delayed: None,
+        }
     }
 }
 
@@ -92,6 +111,17 @@ pub struct ChangeMembership {
     pub sender_is_guest: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<TransactionKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed: Option<Delayed>,
+}
+
+/// An event that is to be sent later.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DelayEvent {
+    pub event: NewEvent,
+    pub delay_ms: u64,
+    pub device_id: Option<OwnedDeviceId>,
+    pub txn_id: Option<String>,
 }
 
 /// What a room's writer is asked.
@@ -104,6 +134,9 @@ pub enum RoomCommand {
     /// Something of the room that is not an event has been written (typing, a receipt): wake the
     /// members.
     Announce,
+    Delay(DelayEvent),
+    /// Send the delayed event of this id now, or those that are due.
+    SendDelayed(Option<String>),
 }
 
 /// What a room's writer answers.
@@ -122,6 +155,9 @@ pub enum RoomReply {
     },
     /// There is such a room already: nothing was written.
     Exists,
+    Delayed {
+        delay_id: String,
+    },
     Done,
 }
 

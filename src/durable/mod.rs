@@ -2,6 +2,7 @@
 //! commands are these enums, with their bodies.
 
 mod account_guard;
+pub mod buckets;
 pub mod commands;
 mod push_sender;
 pub mod room;
@@ -9,8 +10,8 @@ pub mod sync_notifier;
 
 pub use account_guard::AccountGuard;
 pub use commands::{
-    Announcement, ChangeMembership, CreateRoom, GuardCommand, GuardReply, KnownParent,
-    MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent,
+    Announcement, ChangeMembership, CreateRoom, DelayEvent, Delayed, GuardCommand, GuardReply,
+    KnownParent, MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent,
     TransactionKey, Waited, Waiter,
 };
 pub use push_sender::PushSender;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
-use super::platform::{COST_HEADER, EdgePlatform, SENDER_USER_KEY, Spawner};
+use super::platform::{COST_HEADER, EdgePlatform, ROOM_KEY, Spawner, USER_KEY};
 use crate::context::{Context, Meter};
 use crate::durable::room::Room as Writer;
 use crate::durable::{PushCommand, RoomCommand, RoomReply};
@@ -37,8 +37,16 @@ impl Room {
         context: Result<Context, ApiError>,
     ) -> Result<RoomReply, ApiError> {
         let (room_id, room_command): (OwnedRoomId, RoomCommand) = command(request).await?;
-        let writer = self.writer.get_or_init(|| Writer::new(room_id));
-        writer.execute(&context?, room_command).await
+        self.writer(room_id).execute(&context?, room_command).await
+    }
+
+    fn writer(&self, room_id: OwnedRoomId) -> &Rc<Writer> {
+        self.writer.get_or_init(|| Writer::new(room_id))
+    }
+
+    async fn send_delayed(&self, room_id: OwnedRoomId) -> Result<RoomReply, ApiError> {
+        let context = EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()))?;
+        self.writer(room_id).execute(&context, RoomCommand::SendDelayed(None)).await
     }
 }
 
@@ -52,6 +60,16 @@ impl DurableObject for Room {
         let meter = context.as_ref().map(|context| context.meter.clone()).unwrap_or_default();
         let outcome = self.execute(&mut request, context).await;
         answer_with_cost(outcome, &meter)
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        let room_id: Option<OwnedRoomId> = self.state.storage().get(ROOM_KEY).await?;
+        if let Some(room_id) = room_id
+            && let Err(error) = self.send_delayed(room_id).await
+        {
+            crate::log::error(&format!("an alarm was in vain: {error}"));
+        }
+        Response::empty()
     }
 }
 
@@ -98,7 +116,7 @@ impl DurableObject for PushSender {
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
-        let user_id: Option<OwnedUserId> = self.state.storage().get(SENDER_USER_KEY).await?;
+        let user_id: Option<OwnedUserId> = self.state.storage().get(USER_KEY).await?;
         if let Some(user_id) = user_id
             && let Err(error) = self.handle(user_id, PushCommand::Retry)
         {

@@ -38,8 +38,9 @@ pub enum Spawner {
 /// What an object's answer has cost: see [`Meter::to_text`].
 pub const COST_HEADER: &str = "x-cost";
 
-/// Where a sender of notifications keeps whose it is.
-pub const SENDER_USER_KEY: &str = "user_id";
+/// Where an object keeps whose it is, for its alarm.
+pub const USER_KEY: &str = "user_id";
+pub const ROOM_KEY: &str = "room_id";
 
 pub struct EdgePlatform {
     env: Env,
@@ -192,13 +193,14 @@ impl Platform for EdgePlatform {
         self.ask(self.stub("PUSH_SENDER", user_id.as_str())?, &(user_id, command)).await
     }
 
-    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
+    async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError> {
         let Spawner::Object(state) = &self.spawner else {
             return Err(ApiError::internal("only objects have alarms"));
         };
         let storage = state.storage();
         // An alarm does not say whose it is.
-        storage.put(SENDER_USER_KEY, user_id.as_str()).await.map_err(ApiError::internal)?;
+        let key = if owner.starts_with('!') { ROOM_KEY } else { USER_KEY };
+        storage.put(key, owner).await.map_err(ApiError::internal)?;
         let wait_ms = at_ms.saturating_sub(self.now_ms());
         let wait_ms = i64::try_from(wait_ms).unwrap_or(i64::MAX);
         storage.set_alarm(wait_ms).await.map_err(ApiError::internal)

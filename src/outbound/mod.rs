@@ -7,6 +7,7 @@ pub mod cas;
 pub mod pages;
 pub mod push_gateway;
 pub mod recaptcha;
+pub mod turn;
 
 use url::Url;
 

@@ -211,14 +211,8 @@ pub(super) fn add_profile(
     target: &str,
     rows: &[MemberProfileRow],
 ) {
-    let Some(profile) = rows.iter().find(|row| row.user_id == target) else {
-        return;
-    };
-    let fields = [("displayname", &profile.displayname), ("avatar_url", &profile.avatar_url)];
-    for (name, value) in fields {
-        if let Some(value) = value {
-            content.entry(name).or_insert_with(|| json!(value));
-        }
+    if let Some(row) = rows.iter().find(|row| row.user_id == target) {
+        row.profile.add_to(content);
     }
 }
 
@@ -253,6 +247,7 @@ fn command(
         content: serde_json::value::to_raw_value(content).map_err(ApiError::internal)?,
         sender_is_guest: caller.is_guest,
         transaction: None,
+        delayed: None,
     }))
 }
 
@@ -267,17 +262,12 @@ pub(super) fn membership_command(
     profiles: &[MemberProfileRow],
 ) -> Result<RoomCommand, ApiError> {
     let membership = content.remove("membership");
-    let is_own = target == caller.user_id;
-    let action = match membership.as_ref().and_then(Value::as_str) {
-        Some("join") if is_own => MembershipAction::Join,
-        Some("join") => return Err(ApiError::forbidden("You cannot join somebody else")),
-        Some("invite") => MembershipAction::Invite,
-        Some("knock") => MembershipAction::Knock,
-        Some("leave") if is_own => MembershipAction::Leave,
-        Some("leave") => MembershipAction::Kick,
-        Some("ban") => MembershipAction::Ban,
-        _ => return Err(ApiError::bad_json("Invalid membership key")),
-    };
+    let membership = membership.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let action = MembershipAction::put(membership, target == caller.user_id);
+    let action = action.ok_or_else(|| match membership {
+        "join" => ApiError::forbidden("You cannot join somebody else"),
+        _ => ApiError::bad_json("Invalid membership key"),
+    })?;
     let is_own_action = matches!(action, MembershipAction::Join | MembershipAction::Leave);
     if caller.is_guest && !is_own_action {
         return Err(ApiError::new(ErrorCode::GuestAccessForbidden, "Guest access not allowed"));
@@ -285,8 +275,7 @@ pub(super) fn membership_command(
     if action == MembershipAction::Invite {
         must_be_local(&caller.context, &target)?;
     }
-    if matches!(action, MembershipAction::Join | MembershipAction::Invite | MembershipAction::Knock)
-    {
+    if action.shows_profile() {
         add_profile(&mut content, target.as_str(), profiles);
     }
     command(caller, action, target, &content)

@@ -37,13 +37,16 @@ pub fn routes() -> Vec<Route> {
 
 /// `GET /_matrix/client/versions`
 async fn list_versions(
-    _context: Context,
+    context: Context,
     _request: versions::Request,
 ) -> Result<versions::Response, ApiError> {
     let mut response =
         versions::Response::new(VERSIONS.iter().map(|version| (*version).to_owned()).collect());
     response.unstable_features =
         UNSTABLE_FEATURES.iter().map(|feature| ((*feature).to_owned(), true)).collect();
+    if context.config.has_delayed_events() {
+        response.unstable_features.insert("org.matrix.msc4140".to_owned(), true);
+    }
     Ok(response)
 }
 
@@ -63,6 +66,10 @@ async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer
             "m.set_avatar_url": is_enabled(true),
             "m.3pid_changes": is_enabled(false),
             "m.get_login_token": is_enabled(gives_login_tokens),
+            "org.matrix.msc4140.delayed_events": {
+                "max_delay_ms": caller.context.config.event_delay_max_ms,
+                "max_scheduled": caller.context.config.delayed_events_max,
+            },
         }
     }))
 }
@@ -70,7 +77,13 @@ async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer
 /// `GET /.well-known/matrix/client`
 async fn point_clients(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let base_url = incoming.base_url(&access.context)?;
-    json(&json!({ "m.homeserver": { "base_url": base_url.as_str().trim_end_matches('/') } }))
+    let base_url = base_url.as_str().trim_end_matches('/');
+    let mut found = json!({ "m.homeserver": { "base_url": base_url } });
+    let transports = &access.context.config.rtc_transports;
+    if !transports.is_empty() {
+        found["org.matrix.msc4143.rtc_foci"] = json!(transports);
+    }
+    json(&found)
 }
 
 /// `GET /.well-known/matrix/server`. The platform takes requests on port 443 and not on 8448,

@@ -6,6 +6,7 @@ mod administration;
 mod auth_fallback;
 mod cross_signing;
 mod dehydrated_devices;
+mod delayed_events;
 mod devices;
 mod directory;
 mod dispatch;
@@ -47,6 +48,7 @@ mod room_send;
 mod room_state;
 mod room_summary;
 mod room_upgrade;
+mod rtc;
 mod search;
 mod search_context;
 mod service_accounts;
@@ -86,6 +88,7 @@ pub fn table() -> Vec<Route> {
         auth_fallback::routes(),
         room_create::routes(),
         room_send::routes(),
+        delayed_events::routes(),
         room_upgrade::routes(),
         membership::routes(),
         account_data::routes(),
@@ -115,6 +118,7 @@ pub fn table() -> Vec<Route> {
         media_download::routes(),
         media_preview::routes(),
         voip::routes(),
+        rtc::routes(),
         search::routes(),
         reports::routes(),
         mutual_rooms::routes(),

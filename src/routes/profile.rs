@@ -243,6 +243,7 @@ async fn propagate(
         content: to_raw_value(&content).map_err(ApiError::internal)?,
         sender_is_guest: caller.is_guest,
         transaction: None,
+        delayed: None,
     };
     let is_awaited = rooms.len() <= PROPAGATION_AWAITED_MAX;
     let context = caller.context.clone();

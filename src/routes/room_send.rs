@@ -11,9 +11,11 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{json as answer_json, object, raw};
+use super::delayed_events::{Wanted, delay_of, schedule_event};
+use super::endpoint::{decode, json as answer_json, object, raw};
 use super::membership::membership_command;
 use super::{Access, Answer, Caller, Incoming, Route, batched};
+use crate::durable::commands::redacts_of;
 use crate::durable::{KnownParent, NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{Results, Statement};
@@ -25,12 +27,17 @@ use crate::storage::stream_positions::{self, StreamName};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        batched(send_event),
+        raw(http::Method::PUT, &SEND_PATHS, send_event),
         raw(http::Method::POST, &POST_PATHS, send_without_transaction),
         raw(http::Method::PUT, &STATE_PATHS, send_state),
         batched(redact_event),
     ]
 }
+
+const SEND_PATHS: [&str; 2] = [
+    "/_matrix/client/r0/rooms/{room_id}/send/{event_type}/{txn_id}",
+    "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}",
+];
 
 /// What old clients use instead of a transaction id.
 const POST_PATHS: [&str; 2] = [
@@ -47,31 +54,41 @@ const STATE_PATHS: [&str; 4] = [
 ];
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
-async fn send_event(
-    access: Access,
-    request: message::v3::Request,
-) -> Result<message::v3::Response, ApiError> {
+async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    access.token()?;
+    let delay = delay_of(&incoming)?;
+    let request: message::v3::Request = decode(&incoming)?;
     let content = request.body.into_json();
-    let event_type = request.event_type.to_string();
+    let (room_id, event_type) = (request.room_id, request.event_type.to_string());
+    let txn_id = request.txn_id.to_string();
+    if let Some(delay_ms) = delay {
+        let (state_key, txn_id) = (None, Some(txn_id));
+        let wanted = Wanted { room_id, event_type, state_key, content, delay_ms, txn_id };
+        return schedule_event(access, wanted).await;
+    }
     let redacts = redacts_of(&event_type, &content);
-    let (room_id, txn_id) = (&request.room_id, request.txn_id.as_str());
-    let (caller, begun) = begin(access, room_id, txn_id, Some((&event_type, &content))).await?;
+    let new = Some((event_type.as_str(), &*content));
+    let (caller, begun) = begin(access, &room_id, &txn_id, new).await?;
     let (push_rules_position, parent) = match begun {
-        Begun::Done(event_id) => return Ok(message::v3::Response::new(event_id)),
+        Begun::Done(event_id) => return answer_json(&json!({ "event_id": event_id })),
         Begun::New { push_rules_position, parent } => (push_rules_position, parent),
     };
     let event =
         NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
-    let transaction = transaction(&caller, request.txn_id.as_str());
+    let transaction = transaction(&caller, &txn_id);
     // Only application services may set the time of an event.
     let send = SendEvent { transaction, push_rules_position, parent, ..SendEvent::new(event) };
-    Ok(message::v3::Response::new(send_to(&caller, &request.room_id, send).await?))
+    answer_json(&json!({ "event_id": send_to(&caller, &room_id, send).await? }))
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/send/{eventType}`: without a transaction id.
 async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
     let room_id = room_id(incoming.arg(0))?;
     let content = object(incoming.json()?)?;
+    if let Some(delay_ms) = delay_of(&incoming)? {
+        let wanted = wanted(room_id, incoming.arg(1), None, &content, delay_ms)?;
+        return schedule_event(access, wanted).await;
+    }
     let reads = vec![stream_positions::select_some(&[StreamName::PushRules])];
     let (caller, results) = access.authenticate_with(reads).await?;
     let push_rules_position = push_rules_position(&mut Results::new(results))?;
@@ -123,6 +140,10 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         return Err(ApiError::missing_token());
     }
     let content = object(incoming.json()?)?;
+    if let Some(delay_ms) = delay_of(&incoming)? {
+        let wanted = wanted(room_id, &event_type, Some(state_key), &content, delay_ms)?;
+        return schedule_event(access, wanted).await;
+    }
     if event_type == "m.room.member" {
         return send_membership(access, &room_id, &state_key, content).await;
     }
@@ -142,6 +163,19 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     };
     let send = SendEvent { push_rules_position, ..SendEvent::new(event) };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
+}
+
+/// What is sent later, without a transaction id.
+fn wanted(
+    room_id: OwnedRoomId,
+    event_type: &str,
+    state_key: Option<String>,
+    content: &Map<String, Value>,
+    delay_ms: u64,
+) -> Result<Wanted, ApiError> {
+    let content = to_raw_value(content).map_err(ApiError::internal)?;
+    let event_type = event_type.to_owned();
+    Ok(Wanted { room_id, event_type, state_key, content, delay_ms, txn_id: None })
 }
 
 /// A membership that was put as state goes the way of `join`, `invite`, ...
@@ -238,19 +272,15 @@ pub(super) async fn send_to(
     }
 }
 
-/// A redaction that was sent as an event names its target in its content.
-fn redacts_of(event_type: &str, content: &RawValue) -> Option<OwnedEventId> {
-    let content: Map<String, Value> = serde_json::from_str(content.get()).ok()?;
-    let redacts = content.get("redacts").filter(|_| event_type == "m.room.redaction")?;
-    redacts.as_str()?.try_into().ok()
-}
-
 pub(super) fn room_id(text: &str) -> Result<OwnedRoomId, ApiError> {
     text.try_into().map_err(|_| ApiError::invalid_param(format!("{text} is not a room id")))
 }
 
 /// The aliases that a canonical alias event names.
-fn new_aliases(event_type: &str, content: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
+pub(super) fn new_aliases(
+    event_type: &str,
+    content: &Map<String, Value>,
+) -> Result<Vec<String>, ApiError> {
     if event_type != "m.room.canonical_alias" {
         return Ok(Vec::new());
     }
@@ -268,7 +298,7 @@ fn new_aliases(event_type: &str, content: &Map<String, Value>) -> Result<Vec<Str
     alias.into_iter().chain(alternatives).map(parse).collect()
 }
 
-fn alias_reads(room_id: &OwnedRoomId, aliases: &[String]) -> Vec<Statement> {
+pub(super) fn alias_reads(room_id: &OwnedRoomId, aliases: &[String]) -> Vec<Statement> {
     if aliases.is_empty() {
         return Vec::new();
     }
@@ -279,7 +309,7 @@ fn alias_reads(room_id: &OwnedRoomId, aliases: &[String]) -> Vec<Statement> {
 }
 
 /// An alias that the event newly names must be one of this room.
-fn check_aliases(
+pub(super) fn check_aliases(
     room_id: &OwnedRoomId,
     aliases: &[String],
     mut results: Results,

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
 use ruma::UserId;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha1::Sha1;
 
 use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
 use crate::config::Config;
 use crate::error::ApiError;
+use crate::outbound::turn::TurnKey;
 
 const LIFETIME_DEFAULT_MS: u64 = 86_400_000;
 
@@ -36,16 +37,21 @@ async fn get_turn_server(access: Access, _incoming: Incoming) -> Result<Answer, 
         .transpose()
         .map_err(|error| ApiError::internal(format!("TURN_USER_LIFETIME_MS: {error}")))?
         .unwrap_or(LIFETIME_DEFAULT_MS);
+    if let Some(key) = TurnKey::of(config) {
+        let server = key.server(&caller.context, lifetime_ms / 1000).await?;
+        return answer(&turn_server(server.username, server.password, lifetime_ms, &server.uris));
+    }
     let credentials = credentials(config, &caller.user_id, caller.context.now_ms() + lifetime_ms)?;
     let Some((username, password)) = credentials.filter(|_| !uris.is_empty()) else {
         return answer(&json!({}));
     };
-    answer(&json!({
-        "username": username,
-        "password": password,
-        "ttl": lifetime_ms / 1000,
-        "uris": uris.split_ascii_whitespace().collect::<Vec<_>>(),
-    }))
+    let uris: Vec<String> = uris.split_ascii_whitespace().map(str::to_owned).collect();
+    answer(&turn_server(username, password, lifetime_ms, &uris))
+}
+
+fn turn_server(username: String, password: String, lifetime_ms: u64, uris: &[String]) -> Value {
+    let ttl_s = lifetime_ms / 1000;
+    json!({ "username": username, "password": password, "ttl": ttl_s, "uris": uris })
 }
 
 /// Credentials that end by themselves, of the kind that coturn's `use-auth-secret` checks; else

@@ -233,6 +233,11 @@ impl Reader {
         let replaced = event.replaced.as_ref();
         let extras = UnsignedExtras {
             transaction_id: self.transaction_id(event),
+            delay_id: event
+                .metadata
+                .delay_id
+                .as_deref()
+                .filter(|_| event.pdu.sender == self.user_id),
             prev_content: replaced.map(|replaced| &*replaced.content),
             prev_sender: replaced.map(|replaced| &*replaced.sender),
             replaces_state: replaced.map(|replaced| &*replaced.event_id),

@@ -32,6 +32,8 @@ pub struct InternalMetadata {
     #[serde(default)]
     pub txn_id: Option<String>,
     #[serde(default)]
+    pub delay_id: Option<String>,
+    #[serde(default)]
     pub device_id: Option<OwnedDeviceId>,
     #[serde(default)]
     pub soft_failed: bool,

@@ -36,6 +36,8 @@ pub fn deactivate(user_id: &UserId) -> Vec<Statement> {
             "DELETE FROM push_rules_enable WHERE user_name = ?1",
             "DELETE FROM push_rules_stream WHERE user_id = ?1",
             "DELETE FROM thread_subscriptions WHERE user_id = ?1",
+            "DELETE FROM delayed_events
+             WHERE user_localpart = substr(?1, 2, instr(?1, ':') - 2)",
             "DELETE FROM e2e_room_keys WHERE user_id = ?1",
             "DELETE FROM myelin_room_key_counts WHERE user_id = ?1",
             "DELETE FROM e2e_room_keys_versions WHERE user_id = ?1",

@@ -102,6 +102,7 @@ const TABLES: &[(&str, &str)] = &[
     ("dehydrated_devices", "user_id"),
     ("event_txn_id_device_id", "user_id"),
     ("myelin_to_device_txns", "user_id"),
+    ("myelin_delayed_event_txns", "user_id"),
     ("myelin_sliding_sync_connections", "user_id"),
 ];
 

@@ -7,6 +7,7 @@ mod counters;
 pub mod database;
 pub mod deactivations;
 pub mod dehydrated_devices;
+pub mod delayed_events;
 pub mod device_inbox;
 pub mod device_lists;
 pub mod devices;

@@ -103,10 +103,29 @@ pub fn remove_field(user_id: &UserId, name: &str) -> Statement {
 
 /// What member events carry of a user's profile.
 #[derive(Debug, Deserialize)]
-pub struct MemberProfileRow {
-    pub user_id: OwnedUserId,
+pub struct MemberProfile {
     pub displayname: Option<String>,
     pub avatar_url: Option<String>,
+}
+
+impl MemberProfile {
+    /// Adds it to the content of a member event, unless that has its own.
+    pub fn add_to(&self, content: &mut Map<String, Value>) {
+        let fields = [("displayname", &self.displayname), ("avatar_url", &self.avatar_url)];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                content.entry(name).or_insert_with(|| value.as_str().into());
+            }
+        }
+    }
+}
+
+/// Whose it is.
+#[derive(Debug, Deserialize)]
+pub struct MemberProfileRow {
+    pub user_id: OwnedUserId,
+    #[serde(flatten)]
+    pub profile: MemberProfile,
 }
 
 /// The profiles of the owner of a token and of these users: [`MemberProfileRow`]s.

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 7;
+pub const REVISION: i64 = 8;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -82,6 +82,19 @@ pub const DELTAS: &[Delta] = &[
         name: "pushers_of_users",
         steps: &[Step::Once(&["CREATE INDEX IF NOT EXISTS myelin_pushers_user
              ON pushers (user_name)"])],
+    },
+    Delta {
+        revision: 8,
+        name: "delayed_events",
+        steps: &[Step::Once(&[
+            "CREATE INDEX IF NOT EXISTS myelin_delayed_events_room
+             ON delayed_events (room_id, event_type, state_key)",
+            "CREATE TABLE IF NOT EXISTS myelin_delayed_event_txns (
+             user_id TEXT NOT NULL, device_id TEXT NOT NULL, room_id TEXT NOT NULL,
+             txn_id TEXT NOT NULL, delay_id TEXT NOT NULL, inserted_ts INTEGER NOT NULL,
+             PRIMARY KEY (user_id, device_id, room_id, txn_id)
+         ) WITHOUT ROWID",
+        ])],
     },
 ];
 

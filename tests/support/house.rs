@@ -93,6 +93,7 @@ impl House {
             content: to_raw_value(&json!({})).unwrap(),
             sender_is_guest: false,
             transaction: None,
+            delayed: None,
         };
         self.command(room_id, RoomCommand::ChangeMembership(change));
     }

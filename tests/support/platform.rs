@@ -42,7 +42,9 @@ pub struct SqlitePlatform {
     rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
     guards: RefCell<HashMap<String, Rc<AccountGuard>>>,
     senders: RefCell<HashMap<OwnedUserId, Rc<PushSender>>>,
-    alarms: RefCell<HashMap<OwnedUserId, u64>>,
+    alarms: RefCell<HashMap<String, u64>>,
+    /// How many alarms have been asked for.
+    pub alarms_set: Cell<u64>,
     spawner: LocalSpawner,
     now_ms: Cell<u64>,
     sleepers: RefCell<Vec<(u64, Waker)>>,
@@ -108,6 +110,7 @@ impl SqlitePlatform {
             guards: RefCell::default(),
             senders: RefCell::default(),
             alarms: RefCell::default(),
+            alarms_set: Cell::new(0),
             spawner,
             now_ms: Cell::new(1_700_000_000_000),
             sleepers: RefCell::default(),
@@ -124,6 +127,21 @@ impl SqlitePlatform {
             meter: Rc::new(Meter::default()),
             isolate: self.isolate.borrow().clone(),
         }
+    }
+
+    /// Wakes an object as its alarm does.
+    pub async fn ring(&self, owner: &str) {
+        if let Ok(room_id) = RoomId::parse(owner) {
+            self.room(&room_id, RoomCommand::SendDelayed(None)).await.expect("alarms do not fail");
+            return;
+        }
+        let user_id = UserId::parse(owner).expect("only rooms and users have alarms");
+        self.sender(&user_id).handle(&self.context(), PushCommand::Retry);
+    }
+
+    /// Loses all alarms.
+    pub fn forget_alarms(&self) {
+        self.alarms.borrow_mut().clear();
     }
 
     fn sender(&self, user_id: &UserId) -> Rc<PushSender> {
@@ -263,16 +281,17 @@ impl Platform for SqlitePlatform {
         Ok(())
     }
 
-    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
+    async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError> {
         let platform = self.me.upgrade().expect("the platform lives");
-        let user_id = user_id.to_owned();
-        self.alarms.borrow_mut().insert(user_id.clone(), at_ms);
+        let owner = owner.to_owned();
+        self.alarms_set.set(self.alarms_set.get() + 1);
+        self.alarms.borrow_mut().insert(owner.clone(), at_ms);
         self.spawn(Box::pin(async move {
             platform.sleep(at_ms.saturating_sub(platform.now_ms())).await;
             // A later wish has taken the place of this one.
-            if platform.alarms.borrow().get(&user_id) == Some(&at_ms) {
-                platform.alarms.borrow_mut().remove(&user_id);
-                platform.sender(&user_id).handle(&platform.context(), PushCommand::Retry);
+            if platform.alarms.borrow().get(&owner) == Some(&at_ms) {
+                platform.alarms.borrow_mut().remove(&owner);
+                platform.ring(&owner).await;
             }
         }));
         Ok(())

@@ -137,8 +137,8 @@ impl Platform for Steps {
         self.inner.push(user_id, command).await
     }
 
-    async fn set_alarm(&self, user_id: &UserId, at_ms: u64) -> Result<(), ApiError> {
-        self.inner.set_alarm(user_id, at_ms).await
+    async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError> {
+        self.inner.set_alarm(owner, at_ms).await
     }
 
     async fn register_waiter(

@@ -25,6 +25,7 @@ fn fill(house: &House, count: usize) {
             content: to_raw_value(&json!({"displayname": format!("Member {index}")})).unwrap(),
             sender_is_guest: false,
             transaction: None,
+            delayed: None,
         })
     };
     let commands: Vec<_> = (0..count).map(join).collect();

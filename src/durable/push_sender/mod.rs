@@ -114,7 +114,7 @@ impl PushSender {
         if self.alarm_ms.replace(Some(at_ms)) == Some(at_ms) {
             return;
         }
-        if let Err(error) = context.platform.set_alarm(&self.user_id, at_ms).await {
+        if let Err(error) = context.platform.set_alarm(self.user_id.as_str(), at_ms).await {
             // Whoever looks next wishes for it again.
             self.alarm_ms.set(None);
             crate::log::warn(&format!("no alarm for {}: {error}", self.user_id));

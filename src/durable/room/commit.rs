@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::decide::{Decided, Written};
 use super::load::Loaded;
-use super::{Room, facts, push, related};
+use super::{Room, delayed, facts, push, related};
 use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -207,6 +207,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     if !groups.new.is_empty() {
         batch.push(room_state_log::advance_groups(groups.new.len()));
     }
+    batch.extend(delayed::statements(context.server_name(), decided));
     if let Some(create) = &decided.create {
         let creator = events[0].sender.as_str();
         batch.push(rooms::insert(room_id, room.version.as_str(), creator, create.is_public));
@@ -251,9 +252,10 @@ fn content(event: &Pdu) -> Map<String, Value> {
 }
 
 fn body_row(written: &Written) -> BodyRow {
-    let metadata = match &written.transaction {
-        Some(key) => json!({"device_id": key.device_id, "txn_id": key.txn_id}),
-        None => json!({}),
+    let metadata = match (&written.transaction, &written.delayed) {
+        (Some(key), _) => json!({"device_id": key.device_id, "txn_id": key.txn_id}),
+        (None, Some(delayed)) => json!({"delay_id": delayed.delay_id}),
+        (None, None) => json!({}),
     };
     BodyRow {
         event_id: written.event.event_id.to_string(),

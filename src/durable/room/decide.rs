@@ -14,8 +14,8 @@ use super::needs::Needs;
 use super::{Room, commit::Groups, related};
 use crate::context::Context;
 use crate::durable::{
-    ChangeMembership, CreateRoom, MembershipAction, NewEvent, RoomCommand, RoomReply, SendEvent,
-    TransactionKey,
+    ChangeMembership, CreateRoom, Delayed, MembershipAction, NewEvent, RoomCommand, RoomReply,
+    SendEvent, TransactionKey,
 };
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::DatabaseError;
@@ -29,6 +29,14 @@ pub struct Written {
     pub replaced: Option<Pdu>,
     /// Who is notified of it.
     pub notices: Vec<Notice>,
+    pub delayed: Option<Delayed>,
+}
+
+/// What an event answers.
+#[derive(Default)]
+struct Cause {
+    transaction: Option<TransactionKey>,
+    delayed: Option<Delayed>,
 }
 
 /// What one command comes to.
@@ -158,6 +166,10 @@ impl Decider<'_> {
                 decided.announces = true;
                 Ok(Outcome::Reply(Ok(RoomReply::Done)))
             }
+            // They wait for no turn.
+            RoomCommand::Delay(_) | RoomCommand::SendDelayed(_) => {
+                Ok(Outcome::Reply(Ok(RoomReply::Done)))
+            }
         }
     }
 
@@ -173,7 +185,7 @@ impl Decider<'_> {
         *self.room.loaded.borrow_mut() = Some(loaded);
         for event in &create.events {
             let appended = draft(event, create.origin_server_ts)
-                .and_then(|draft| self.append(decided, draft, None, |_| Ok(())));
+                .and_then(|draft| self.append(decided, draft, Cause::default(), |_| Ok(())));
             if let Err(error) = appended {
                 *self.room.loaded.borrow_mut() = None;
                 decided.events.clear();
@@ -192,16 +204,18 @@ impl Decider<'_> {
             return Ok(outcome);
         }
         let draft = draft(&send.event, send.origin_server_ts.unwrap_or(now_ms))?;
+        self.needs.standing.check(decided, send.delayed.as_ref(), &draft)?;
         if let Some(outcome) = self.unchanged(decided, &draft)? {
             return Ok(outcome);
         }
         if self.context.config.rate_limits {
-            self.room.limits.borrow_mut().take(&send.event.sender, now_ms)?;
+            self.room.limits.take(send.event.sender.as_str(), now_ms)?;
         }
         let target = draft.redacts.clone();
         let event_type = draft.event_type.clone();
         let same_in_group = related::is_repeated(decided, &draft);
-        let outcome = self.append(decided, draft, send.transaction.clone(), |event| {
+        let (transaction, delayed) = (send.transaction.clone(), send.delayed.clone());
+        let outcome = self.append(decided, draft, Cause { transaction, delayed }, |event| {
             self.needs.relations.check(event, same_in_group)?;
             if event_type != TimelineEventType::RoomRedaction {
                 return Ok(());
@@ -233,7 +247,7 @@ impl Decider<'_> {
                 redacts: None,
                 origin_server_ts: timestamp(self.context.now_ms()),
             };
-            self.append(decided, draft, None, |_| Ok(()))?;
+            self.append(decided, draft, Cause::default(), |_| Ok(()))?;
         }
         Ok(())
     }
@@ -289,7 +303,9 @@ impl Decider<'_> {
             redacts: None,
             origin_server_ts: timestamp(self.context.now_ms()),
         };
-        self.append(decided, draft, change.transaction.clone(), |_| Ok(()))
+        self.needs.standing.check(decided, change.delayed.as_ref(), &draft)?;
+        let (transaction, delayed) = (change.transaction.clone(), change.delayed.clone());
+        self.append(decided, draft, Cause { transaction, delayed }, |_| Ok(()))
     }
 
     /// Prepares an event, lets `check` look at it, and appends it.
@@ -297,7 +313,7 @@ impl Decider<'_> {
         &self,
         decided: &mut Decided,
         draft: Draft,
-        transaction: Option<TransactionKey>,
+        cause: Cause,
         check: impl FnOnce(&Pdu) -> Result<(), ApiError>,
     ) -> Result<Outcome, ApiError> {
         // SQLite's text functions end at a NUL, so that two keys could be taken for one.
@@ -328,7 +344,8 @@ impl Decider<'_> {
         redacted.iter().chain([&event]).for_each(|event| room.audience.apply(event));
         decided.redacted.extend(redacted);
         decided.groups.add(&event, &room.snapshot);
-        decided.events.push(Written { event, transaction, replaced, notices });
+        let Cause { transaction, delayed } = cause;
+        decided.events.push(Written { event, transaction, replaced, notices, delayed });
         Ok(Outcome::Event(decided.events.len() - 1))
     }
 
@@ -396,7 +413,7 @@ fn timestamp(ms: u64) -> MilliSecondsSinceUnixEpoch {
     MilliSecondsSinceUnixEpoch(UInt::new_saturating(ms))
 }
 
-fn object(json: &str) -> Result<Map<String, Value>, ApiError> {
+pub fn object(json: &str) -> Result<Map<String, Value>, ApiError> {
     serde_json::from_str(json).map_err(|_| ApiError::bad_json("The content must be an object"))
 }
 

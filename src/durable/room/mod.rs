@@ -6,9 +6,9 @@
 
 mod commit;
 mod decide;
+mod delayed;
 mod facts;
 mod landing;
-mod limits;
 mod load;
 mod needs;
 mod push;
@@ -21,6 +21,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use ruma::{OwnedRoomId, OwnedUserId};
 
+use super::buckets::Buckets;
 use super::sync_notifier::notifiers_of;
 use super::{Announcement, RoomCommand, RoomReply};
 use crate::context::Context;
@@ -35,6 +36,10 @@ const GROUP_MAX: usize = 50;
 /// Commands that may wait for their turn: more are told to come back later.
 const QUEUE_MAX: usize = 1000;
 
+/// How often one user may send into a room: as Synapse's `rc_message` by default.
+const MESSAGES_PER_SECOND: f64 = 0.2;
+const MESSAGES_BURST: f64 = 10.0;
+
 struct Pending {
     command: RoomCommand,
     context: Context,
@@ -47,8 +52,9 @@ pub struct Room {
     queue: RefCell<VecDeque<Pending>>,
     is_working: Cell<bool>,
     loaded: RefCell<Option<Loaded>>,
-    limits: RefCell<limits::MessageLimits>,
+    limits: Buckets,
     transactions: RefCell<landing::RecentTransactions>,
+    alarm: delayed::Alarm,
 }
 
 impl Room {
@@ -58,8 +64,9 @@ impl Room {
             queue: RefCell::default(),
             is_working: Cell::new(false),
             loaded: RefCell::default(),
-            limits: RefCell::default(),
+            limits: Buckets::new(MESSAGES_PER_SECOND, MESSAGES_BURST),
             transactions: RefCell::default(),
+            alarm: delayed::Alarm::default(),
         })
     }
 
@@ -68,6 +75,20 @@ impl Room {
     /// # Errors
     /// As the caller of the endpoint is to see it.
     pub async fn execute(
+        self: &Rc<Self>,
+        context: &Context,
+        command: RoomCommand,
+    ) -> Result<RoomReply, ApiError> {
+        match command {
+            RoomCommand::Delay(delay) => self.delay(context, &delay).await,
+            RoomCommand::SendDelayed(Some(delay_id)) => self.send_now(context, &delay_id).await,
+            RoomCommand::SendDelayed(None) => Ok(self.send_due(context).await),
+            command => self.queue(context, command).await,
+        }
+    }
+
+    /// Executes a command that is decided and committed with others.
+    async fn queue(
         self: &Rc<Self>,
         context: &Context,
         command: RoomCommand,

@@ -6,12 +6,14 @@ use myelin_protocol::membership_change;
 use myelin_protocol::pdu::Pdu;
 use ruma::{OwnedRoomId, OwnedUserId};
 
+use super::delayed::Standing;
 use super::push::{Rules, WantedRules};
 use super::{Room, related};
 use crate::context::Context;
-use crate::durable::RoomCommand;
+use crate::durable::{Delayed, RoomCommand};
 use crate::error::ApiError;
 use crate::storage::database::Results;
+use crate::storage::delayed_events;
 use crate::storage::rooms::{self, JoinedRoomRow, TargetRow};
 
 /// By event, user, ...: what has been read.
@@ -22,6 +24,7 @@ pub struct Needs {
     pub joined: HashMap<OwnedUserId, Vec<OwnedRoomId>>,
     pub rules: Rules,
     pub relations: related::Parents,
+    pub standing: Standing,
 }
 
 impl Room {
@@ -53,7 +56,13 @@ impl Room {
         let server_name = context.server_name();
         let rules = WantedRules::new(self.loaded.borrow().as_ref(), commands, server_name);
         let relations = related::Wanted::new(self.loaded.borrow().as_ref(), commands);
-        if targets.is_empty() && joins.is_empty() && rules.is_empty() && relations.is_empty() {
+        let delayed = delayed_of(commands);
+        if delayed.is_empty()
+            && targets.is_empty()
+            && joins.is_empty()
+            && rules.is_empty()
+            && relations.is_empty()
+        {
             let relations = relations.read(&self.room_id, &[]);
             return Ok(Needs { relations, ..Needs::default() });
         }
@@ -62,6 +71,7 @@ impl Room {
             joins.iter().map(|(user, rooms)| rooms::select_joined_among(user.as_str(), rooms)),
         );
         batch.extend(rules.statements(&self.room_id));
+        batch.push(delayed_events::select_standing(&delayed).unless_empty(&delayed));
         let mut results = Results::new(context.batch(batch).await?);
         let mut needs = Needs::default();
         for row in results.rows::<TargetRow>()? {
@@ -78,6 +88,17 @@ impl Room {
             needs.joined.insert(user, rows.into_iter().map(|row| row.room_id).collect());
         }
         needs.rules = rules.read(&mut results)?;
+        needs.standing = Standing::new(results.rows()?);
         Ok(needs)
     }
+}
+
+/// The delayed events that commands send.
+fn delayed_of<'a>(commands: &[&'a RoomCommand]) -> Vec<&'a Delayed> {
+    let delayed = |command: &&'a RoomCommand| match command {
+        RoomCommand::Send(send) => send.delayed.as_ref(),
+        RoomCommand::ChangeMembership(change) => change.delayed.as_ref(),
+        _ => None,
+    };
+    commands.iter().filter_map(delayed).collect()
 }

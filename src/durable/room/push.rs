@@ -139,11 +139,11 @@ pub fn read_rules(results: &mut Results) -> Result<Rules, DatabaseError> {
     Ok(Rules { settings, position: Some(read_position(results)?) })
 }
 
-fn position() -> Statement {
+pub fn position() -> Statement {
     stream_positions::select_some(&[StreamName::PushRules])
 }
 
-fn read_position(results: &mut Results) -> Result<i64, DatabaseError> {
+pub fn read_position(results: &mut Results) -> Result<i64, DatabaseError> {
     let positions: Option<HashMap<String, i64>> = results.first()?;
     let position = positions.and_then(|row| row.get(StreamName::PushRules.as_str()).copied());
     Ok(position.unwrap_or(0))

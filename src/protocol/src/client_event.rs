@@ -41,6 +41,8 @@ pub enum EventFormat {
 pub struct UnsignedExtras<'a> {
     /// Only for the device that sent the event.
     pub transaction_id: Option<&'a str>,
+    /// Only for the sender: MSC4140.
+    pub delay_id: Option<&'a str>,
     /// The content, sender and id of the state event that this one replaced.
     pub prev_content: Option<&'a RawValue>,
     pub prev_sender: Option<&'a UserId>,
@@ -125,6 +127,7 @@ impl EventFormatter<'_> {
         let texts = [
             ("redacted_by", redacted_by),
             ("transaction_id", extras.transaction_id),
+            (DELAY_ID, extras.delay_id),
             ("membership", extras.membership),
             ("prev_sender", extras.prev_sender.map(UserId::as_str)),
             ("replaces_state", extras.replaces_state.map(EventId::as_str)),
@@ -156,8 +159,10 @@ impl EventFormatter<'_> {
 type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
 /// What no stored event can say in our place.
-const SET_BY_US: [&str; 5] =
-    ["age", "transaction_id", "redacted_because", "redacted_by", "membership"];
+const SET_BY_US: [&str; 6] =
+    ["age", "transaction_id", DELAY_ID, "redacted_because", "redacted_by", "membership"];
+
+const DELAY_ID: &str = "org.matrix.msc4140.delay_id";
 
 fn parse_fields(object: &RawValue) -> Option<Fields<'_>> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object.get()).ok()?;

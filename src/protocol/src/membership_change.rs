@@ -28,6 +28,27 @@ pub enum Action {
     UpdateProfile,
 }
 
+impl Action {
+    /// What somebody does who sets their own or another's membership to this. `None`: there is no
+    /// such membership, or nobody can set it for another.
+    pub fn put(membership: &str, is_own: bool) -> Option<Self> {
+        match membership {
+            "join" if is_own => Some(Self::Join),
+            "invite" => Some(Self::Invite),
+            "knock" => Some(Self::Knock),
+            "leave" if is_own => Some(Self::Leave),
+            "leave" => Some(Self::Kick),
+            "ban" => Some(Self::Ban),
+            _ => None,
+        }
+    }
+
+    /// Whether the event shows the profile of its target.
+    pub fn shows_profile(self) -> bool {
+        matches!(self, Self::Join | Self::Invite | Self::Knock)
+    }
+}
+
 /// Why a change of membership is refused before the authorisation rules are asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {

@@ -1,0 +1,300 @@
+//! `delayed_events`: events that are to be sent later, and our `myelin_delayed_event_txns`.
+//!
+//! Invariant: a row goes in the batch that commits its event, and that batch is aborted unless the
+//! row is still there and due. So an event is sent once at most, and not lost when a commit fails.
+//! `send_ts` is in no index: to restart a delayed event writes one row.
+
+use ruma::{OwnedRoomId, RoomId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::database::Statement;
+use super::events::reader;
+use super::profiles::MemberProfile;
+
+/// An event that is to be sent later.
+pub struct NewDelayedEvent<'a> {
+    pub delay_id: &'a str,
+    pub user_id: &'a UserId,
+    pub device_id: Option<&'a str>,
+    pub room_id: &'a RoomId,
+    pub event_type: &'a str,
+    pub state_key: Option<&'a str>,
+    pub content: &'a RawValue,
+    pub delay_ms: u64,
+    pub txn_id: Option<&'a str>,
+}
+
+/// What has come of scheduling.
+#[derive(Debug, Deserialize)]
+pub struct ScheduledRow {
+    /// Of the new event, or of the one that the same transaction has scheduled before; `None`:
+    /// the user has too many.
+    pub delay_id: Option<String>,
+    /// When the first of the room's events is due.
+    pub room_next_ts: Option<u64>,
+    /// When the first of the user's events is due.
+    pub user_next_ts: Option<u64>,
+}
+
+const OF_TRANSACTION: &str = "user_id = ?1 AND device_id = ?2 AND room_id = ?3 AND txn_id = ?4";
+
+/// Schedules an event, unless its transaction has done so before, or the user has `count_max`.
+/// The last of the statements reads a [`ScheduledRow`]; all of them may be repeated.
+pub fn schedule(new: &NewDelayedEvent<'_>, count_max: u64, now_ms: u64) -> [Statement; 3] {
+    let of_transaction = |statement: Statement| {
+        let statement = statement.bind(new.user_id.as_str()).bind(new.device_id);
+        statement.bind(new.room_id.as_str()).bind(new.txn_id).bind(new.delay_id)
+    };
+    let insert = Statement::new(format!(
+        "INSERT INTO delayed_events (user_localpart, device_id, room_id, delay_id, event_type,
+                                     state_key, content, delay, send_ts)
+         SELECT ?6, ?2, ?3, ?5, ?7, ?8, ?9, ?10, ?11
+         WHERE (SELECT count(*) FROM delayed_events WHERE user_localpart = ?6) < ?12
+           AND NOT EXISTS (SELECT 1 FROM myelin_delayed_event_txns WHERE {OF_TRANSACTION})
+         ON CONFLICT DO NOTHING"
+    ));
+    let localpart = new.user_id.localpart();
+    let insert = of_transaction(insert).bind(localpart).bind(new.event_type).bind(new.state_key);
+    let insert = insert.bind(new.content.get()).bind(new.delay_ms);
+    let insert_txn = Statement::new(
+        "INSERT INTO myelin_delayed_event_txns (user_id, device_id, room_id, txn_id, delay_id,
+                                                inserted_ts)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6
+         WHERE ?2 IS NOT NULL AND ?4 IS NOT NULL
+           AND EXISTS (SELECT 1 FROM delayed_events WHERE delay_id = ?5)
+         ON CONFLICT DO NOTHING",
+    );
+    let select = Statement::new(format!(
+        "SELECT coalesce(
+                    (SELECT delay_id FROM myelin_delayed_event_txns WHERE {OF_TRANSACTION}),
+                    (SELECT delay_id FROM delayed_events WHERE delay_id = ?5)) AS delay_id,
+                (SELECT min(send_ts) FROM delayed_events WHERE room_id = ?3) AS room_next_ts,
+                (SELECT min(send_ts) FROM delayed_events
+                 WHERE user_localpart = ?6) AS user_next_ts"
+    ));
+    [
+        insert.bind(now_ms.saturating_add(new.delay_ms)).bind(count_max),
+        of_transaction(insert_txn).bind(now_ms),
+        of_transaction(select).bind(localpart),
+    ]
+}
+
+/// What a transaction of the owner of a token has scheduled.
+#[derive(Debug, Deserialize)]
+pub struct TransactionRow {
+    pub delay_id: String,
+}
+
+/// Reads the [`TransactionRow`] of a transaction.
+pub fn select_transaction(token: &str, room_id: &RoomId, txn_id: Option<&str>) -> Statement {
+    Statement::new(
+        "SELECT x.delay_id FROM access_tokens t
+         JOIN myelin_delayed_event_txns x ON x.user_id = t.user_id AND x.device_id = t.device_id
+         WHERE t.token = ?1 AND x.room_id = ?2 AND x.txn_id = ?3",
+    )
+    .bind(token)
+    .bind(room_id.as_str())
+    .bind(txn_id)
+}
+
+/// Forgets transactions that nobody will repeat.
+pub fn delete_transactions_before(inserted_ms: u64) -> Statement {
+    Statement::new("DELETE FROM myelin_delayed_event_txns WHERE inserted_ts < ?1").bind(inserted_ms)
+}
+
+/// A scheduled event as its owner sees it.
+#[derive(Debug, Deserialize)]
+pub struct ScheduledEventRow {
+    pub delay_id: String,
+    pub room_id: OwnedRoomId,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub state_key: Option<String>,
+    pub delay: u64,
+    pub send_ts: u64,
+    pub content: String,
+}
+
+/// Reads the [`ScheduledEventRow`]s of the owner of a token, or one of them; the first to be sent
+/// comes first.
+pub fn select_of_token(user_or_token: &str, delay_id: Option<&str>) -> Statement {
+    let reader = reader("?1");
+    Statement::new(format!(
+        "SELECT d.delay_id, d.room_id, d.event_type AS type, d.state_key, d.delay, d.send_ts,
+                d.content
+         FROM users u
+         JOIN delayed_events d ON d.user_localpart = substr(u.name, 2, instr(u.name, ':') - 2)
+         WHERE u.name = {reader} AND d.delay_id = coalesce(?2, d.delay_id) ORDER BY d.send_ts"
+    ))
+    .bind(user_or_token)
+    .bind(delay_id)
+}
+
+/// Which room a delayed event is for.
+#[derive(Debug, Deserialize)]
+pub struct RoomRow {
+    pub room_id: OwnedRoomId,
+}
+
+/// Whoever knows the id may manage the event; a token that is sent along has to be somebody's.
+fn may_manage() -> String {
+    format!("(?3 IS NULL OR EXISTS (SELECT 1 FROM users WHERE name = {}))", reader("?3"))
+}
+
+fn manage(sql: String, delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
+    Statement::new(sql).bind(delay_id).bind(now_ms).bind(token)
+}
+
+/// Lets the delay begin anew; returns a [`RoomRow`] if there is such an event.
+pub fn restart(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
+    let may_manage = may_manage();
+    let sql = format!(
+        "UPDATE delayed_events SET send_ts = ?2 + delay WHERE delay_id = ?1 AND {may_manage}
+         RETURNING room_id"
+    );
+    manage(sql, delay_id, token, now_ms)
+}
+
+/// Cancels; returns a [`RoomRow`] if there is such an event.
+pub fn cancel(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
+    let may_manage = may_manage();
+    let sql = format!(
+        "DELETE FROM delayed_events WHERE delay_id = ?1 AND {may_manage} RETURNING room_id"
+    );
+    manage(sql, delay_id, token, now_ms)
+}
+
+/// Reads the [`RoomRow`] of an event.
+pub fn select_room(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
+    let may_manage = may_manage();
+    let sql = format!("SELECT room_id FROM delayed_events WHERE delay_id = ?1 AND {may_manage}");
+    manage(sql, delay_id, token, now_ms)
+}
+
+/// An event that is to be sent now.
+#[derive(Debug, Deserialize)]
+pub struct DueRow {
+    pub delay_id: String,
+    pub user_localpart: String,
+    pub send_ts: u64,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub state_key: Option<String>,
+    pub origin_server_ts: Option<u64>,
+    pub content: String,
+    #[serde(deserialize_with = "super::database::boolean")]
+    pub is_guest: bool,
+    /// The profile of whose membership it is, if it is one.
+    #[serde(flatten)]
+    pub profile: MemberProfile,
+}
+
+/// Which events of a room are to be sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Chosen<'a> {
+    /// Those that are due at this time, the first fifty.
+    Due(u64),
+    /// This one.
+    Only(&'a str),
+}
+
+/// Reads [`DueRow`]s of a room.
+pub fn select_due(room_id: &RoomId, server_name: &str, chosen: Chosen<'_>) -> Statement {
+    let condition = match chosen {
+        Chosen::Due(_) => "d.room_id = ?1 AND d.send_ts <= ?3",
+        Chosen::Only(_) => "d.delay_id = ?3 AND +d.room_id = ?1",
+    };
+    let statement = Statement::new(format!(
+        "SELECT d.delay_id, d.user_localpart, d.send_ts, d.event_type AS type, d.state_key,
+                d.origin_server_ts, d.content, u.is_guest,
+                p.displayname, p.avatar_url
+         FROM delayed_events d
+         LEFT JOIN users u ON u.name = '@' || d.user_localpart || ':' || ?2
+         LEFT JOIN profiles p ON d.event_type = 'm.room.member' AND p.full_user_id = d.state_key
+         WHERE {condition} ORDER BY d.send_ts LIMIT 50"
+    ));
+    let statement = statement.bind(room_id.as_str()).bind(server_name);
+    match chosen {
+        Chosen::Due(now_ms) => statement.bind(now_ms),
+        Chosen::Only(delay_id) => statement.bind(delay_id),
+    }
+}
+
+/// When the next event of a room is due.
+#[derive(Debug, Deserialize)]
+pub struct NextRow {
+    pub send_ts: Option<u64>,
+}
+
+/// Reads the [`NextRow`] of a room.
+pub fn select_next(room_id: &RoomId) -> Statement {
+    Statement::new("SELECT min(send_ts) AS send_ts FROM delayed_events WHERE room_id = ?1")
+        .bind(room_id.as_str())
+}
+
+/// Reads the [`RoomRow`]s of rooms that have forgotten to send what has been due before this time.
+pub fn select_overdue(before_ms: u64, rooms_max: u32) -> Statement {
+    Statement::new("SELECT DISTINCT room_id FROM delayed_events WHERE send_ts < ?1 LIMIT ?2 + 0")
+        .bind(before_ms)
+        .bind(rooms_max)
+}
+
+/// A delayed event whose time has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delayed {
+    pub delay_id: String,
+    /// It is sent only if it is due at this time; `None`: in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+}
+
+/// Of those in `json_each(?1)` that nobody has cancelled or restarted.
+const STANDING: &str = "FROM json_each(?1) e JOIN delayed_events d \
+     ON d.delay_id = e.value ->> 'delay_id' \
+        AND d.send_ts <= coalesce(e.value ->> 'due_ms', d.send_ts)";
+
+/// Reads which of these nobody has cancelled or restarted: [`TransactionRow`]s.
+pub fn select_standing(delayed: &[&Delayed]) -> Statement {
+    Statement::new(format!("SELECT d.delay_id {STANDING}")).bind_json(&delayed)
+}
+
+/// Aborts the batch that sends these unless they all stand, and takes them out.
+pub fn take(delayed: &[&Delayed]) -> [Statement; 2] {
+    let fence = format!(
+        "SELECT CASE WHEN (SELECT count(*) {STANDING}) <> json_array_length(?1)
+                THEN json('x') END AS fenced"
+    );
+    [Statement::new(fence).bind_json(&delayed), settle(delayed)]
+}
+
+/// Takes out those that nobody has restarted: they have been sent, or never can be.
+pub fn settle(delayed: &[&Delayed]) -> Statement {
+    let sql =
+        format!("DELETE FROM delayed_events WHERE delay_id IN (SELECT d.delay_id {STANDING})");
+    Statement::new(sql).bind_json(&delayed)
+}
+
+/// State that somebody has set.
+#[derive(Debug, Serialize)]
+pub struct SetState<'a> {
+    #[serde(rename = "type")]
+    pub event_type: &'a str,
+    pub state_key: &'a str,
+    /// Empty if it is a user of another server.
+    pub localpart: &'a str,
+}
+
+/// Cancels what other users wanted to set later in the place of this state.
+pub fn cancel_by_state(room_id: &RoomId, state: &[SetState<'_>]) -> Statement {
+    Statement::new(
+        "DELETE FROM delayed_events WHERE delay_id IN (
+             SELECT d.delay_id FROM json_each(?2) e
+             CROSS JOIN delayed_events d
+                 ON d.room_id = ?1 AND d.event_type = e.value ->> 'type'
+                    AND d.state_key = e.value ->> 'state_key'
+             WHERE d.user_localpart <> e.value ->> 'localpart')",
+    )
+    .bind(room_id.as_str())
+    .bind_json(&state)
+}
