@@ -6,7 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { PendingEventOrdering } from "matrix-js-sdk";
 import { startServer, temporaryFolder } from "./harness.mjs";
-import { assertNoErrors, makeClient, password, start, until } from "./js_client.mjs";
+import { assertNoErrors, makeClient, pageToCreation, password, start, until } from "./js_client.mjs";
 import { assertNoComplaints } from "./js_crypto.mjs";
 import { startNio } from "./nio_device.mjs";
 import { DrivenPerson, JsPerson } from "./people.mjs";
@@ -152,6 +152,19 @@ async function search(people, stranger, room) {
   assert.equal((await find(stranger)).count, 0);
 }
 
+/** A device that was not there sees the same messages as those that were. */
+async function seeOnNewDevices(people, newDevices, room) {
+  const fields = ["sender", "msgtype", "body", "edited", "reactions", "thread", "replies"];
+  const all = await people[0].messages(room);
+  for (const device of [...people, ...newDevices]) {
+    for (const message of all) {
+      const expected = Object.fromEntries(fields.map((name) => [name, message[name]]));
+      await device.sees(room, message.event_id, expected);
+    }
+    assert.equal((await device.messages(room)).length, all.length, device.name);
+  }
+}
+
 /** A space with ten rooms, which those who are in the space may join. */
 async function makeSpace(alice) {
   const { room_id: space } = await alice.client.createRoom({
@@ -205,9 +218,9 @@ async function push(people, room, gateway) {
   });
   const pusher = { app_id: "app.rust", pushkey: "bobs", url: gatewayUrl };
   await bob.client.call("set_pusher", pusher);
-  const sentAt = Date.now();
   const event = await dave.say(room, "I am on my way");
   const told = [await gateway.next(), await gateway.next()];
+  const { origin_server_ts: sentAt } = await alice.client.fetchRoomEvent(room, event);
   const byKey = Object.fromEntries(told.map((one) => [one.notification.devices[0].pushkey, one]));
   assert.deepEqual(Object.keys(byKey).sort(), ["alices", "bobs"]);
   for (const { notification, at } of told) {
@@ -242,8 +255,15 @@ test("people on three libraries share a room and all that can be done in it", as
   await t.test("threads and what is unread in them", () => talkInThreads(people, room));
   await t.test("search", () => search(people, erin, room));
   await t.test("a push", () => push(people, room, gateway));
+  const alicesNew = await startJs(t, server, log, "alice");
+  await pageToCreation(alicesNew.client, room);
+  const bobsNew = new DrivenPerson(t, await followWith(t, witness, "bob", "sync", password));
+  await bobsNew.client.call("page_back", { room });
+  const davesNew = new DrivenPerson(t, await startNio(t, witness, "dave", password));
+  const newDevices = [alicesNew, bobsNew, davesNew];
+  await t.test("new devices", () => seeOnNewDevices(people, newDevices, room));
   await t.test("a space of ten rooms", () => joinFromSpace(alice, [bob, dave, erin]));
   assertNoErrors(log);
   assertNoComplaints();
-  assertContent(witness, [bob.client, dave.client]);
+  assertContent(witness, [bob, dave, bobsNew, davesNew].map(({ client }) => client));
 });

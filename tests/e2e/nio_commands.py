@@ -6,6 +6,7 @@ import pathlib
 import nio
 
 PAGE_ROOMS = 4
+PAGE_EVENTS = 20
 
 
 def good(response):
@@ -40,13 +41,13 @@ def relation(event):
     return event.source["content"].get("m.relates_to", {})
 
 
-def shown(event, page):
-    """A message with what the server has put together about it, and the reactions of the page."""
+def shown(event, events):
+    """A message with what the server has put together about it, and the reactions to it."""
     relations = event.source.get("unsigned", {}).get("m.relations", {})
     edit = relations.get("m.replace")
     content = edit["content"]["m.new_content"] if edit else event.source["content"]
     reactions = {}
-    for other in page:
+    for other in events:
         if isinstance(other, nio.ReactionEvent) and other.reacts_to == event.event_id:
             reactions.setdefault(other.key, []).append(other.sender)
     related = relation(event)
@@ -63,9 +64,14 @@ def shown(event, page):
 
 
 async def messages(client, room):
-    page = good(await client.room_messages(room, client.next_batch, limit=100)).chunk
-    texts = [event for event in reversed(page) if isinstance(event, nio.RoomMessage)]
-    return [shown(event, page) for event in texts if relation(event).get("rel_type") != "m.replace"]
+    events, start = [], client.next_batch
+    while start:
+        page = good(await client.room_messages(room, start, limit=PAGE_EVENTS))
+        events.extend(page.chunk)
+        start = page.end
+    texts = [event for event in reversed(events) if isinstance(event, nio.RoomMessage)]
+    first = [event for event in texts if relation(event).get("rel_type") != "m.replace"]
+    return [shown(event, events) for event in first]
 
 
 async def unread(client, room):

@@ -78,8 +78,9 @@ export class JsPerson extends Person {
 
   messages(roomId) {
     const room = this.client.getRoom(roomId);
-    const events = room.getThreads().flatMap((thread) => thread.events);
-    return [...room.getLiveTimeline().getEvents(), ...events]
+    const replies = room.getThreads().flatMap((thread) => thread.events);
+    // The root of a thread is in the room and in the thread.
+    return [...new Set([...room.getLiveTimeline().getEvents(), ...replies])]
       .filter((event) => event.getType() === "m.room.message" && !event.isRelation("m.replace"))
       .map((event) => shown(room, event));
   }

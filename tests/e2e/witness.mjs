@@ -37,6 +37,7 @@ export async function startWitness(t, server) {
 const expectedAnswers = [
   /^404 GET .*\/account_data\/m\./,
   /^404 GET .*\/room_keys\/version .*M_NOT_FOUND/,
+  /^404 GET .*\/state\/m\.room\.encryption\/ .*M_NOT_FOUND/,
   // A key that its owner is still uploading.
   /^404 GET .*\/room_keys\/keys\/.*M_NOT_FOUND.*No room_keys found/,
 ];
