@@ -8,6 +8,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, StreamExt};
+use myelin_protocol::application_service::ApplicationService;
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
@@ -51,6 +52,9 @@ pub trait Platform {
 
     /// Tells the sender of somebody's notifications to look. It may be lost.
     async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError>;
+
+    /// Tells the sender to application services to look. It may be lost.
+    async fn tell_services(&self) -> Result<(), ApiError>;
 
     /// Has the object of a user or a room told [`PushCommand::Retry`], or
     /// [`RoomCommand::SendDelayed`], at this time, in place of any earlier such wish. Only the
@@ -337,6 +341,26 @@ impl Context {
                 }
             };
             stream::iter(user_ids).for_each_concurrent(SENDERS_AT_ONCE_MAX, tell).await;
+        }));
+    }
+
+    /// The application services that are told of events.
+    pub fn services_that_listen(&self) -> impl Iterator<Item = Rc<ApplicationService>> + '_ {
+        let services = self.config.application_services.iter();
+        services.filter(|service| service.url.is_some()).cloned()
+    }
+
+    /// Has application services told what has been written, after the answer has been sent.
+    pub fn tell_services(&self) {
+        if self.services_that_listen().next().is_none() {
+            return;
+        }
+        let platform = self.platform.clone();
+        self.platform.spawn(Box::pin(async move {
+            // The next event, or the sweep, makes up for it.
+            if let Err(error) = platform.tell_services().await {
+                crate::log::warn(&format!("application services have to wait: {error}"));
+            }
         }));
     }
 

@@ -43,6 +43,8 @@ pub async fn run(context: &Context) {
         search::follow(context, search::SWEEP_STEPS_MAX).await.map(drop),
     );
     report("pushing what was forgotten", push_forgotten(context).await);
+    // Those that were not told to look, and those whose services did not take it.
+    context.tell_services();
     report("sending delayed events", send_delayed(context).await);
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);

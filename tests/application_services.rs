@@ -209,3 +209,233 @@ fn registrations_that_make_no_sense_are_told() {
     let expected = "APPLICATION_SERVICES is not valid: it is no JSON list of registrations";
     assert!(error.starts_with(expected), "{error}");
 }
+
+const SERVICE: &str = "https://bridge.test/as/_matrix/app/v1";
+
+/// The events that the bridge has been told since this was asked last, by transaction.
+fn told(server: &Server) -> Vec<Vec<Value>> {
+    let requests = server.platform.internet.take_requests().into_iter();
+    let transactions = requests.filter(|r| r.uri().path().contains("/transactions/"));
+    let read = |request: http::Request<Vec<u8>>| {
+        assert_eq!(request.method(), "PUT");
+        assert_eq!(request.headers()["authorization"], "Bearer token of the server");
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        body["events"].as_array().unwrap().clone()
+    };
+    transactions.map(read).collect()
+}
+
+fn take_transactions(server: &Server, ids: std::ops::RangeInclusive<u32>) {
+    for id in ids {
+        server.platform.internet.answer(&format!("{SERVICE}/transactions/{id}"), 200, "{}");
+    }
+}
+
+fn room_of(server: &Server, creator: &Account, options: Value) -> String {
+    let room = server.post(creator, "/_matrix/client/v3/createRoom", options).ok();
+    room["room_id"].as_str().unwrap().to_owned()
+}
+
+fn send(server: &Server, sender: &Account, room: &str, text: &str) -> Value {
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{text}");
+    let body = json!({ "msgtype": "m.text", "body": text });
+    server.put(sender, &path, body).ok()["event_id"].clone()
+}
+
+fn bodies(events: &[Vec<Value>]) -> Vec<&Value> {
+    let events = events.iter().flatten().filter(|event| event["type"] == "m.room.message");
+    events.map(|event| &event["content"]["body"]).collect()
+}
+
+#[test]
+fn a_service_is_told_what_concerns_its_users() {
+    let server = server();
+    take_transactions(&server, 1..=20);
+    let alice = server.register("alice");
+    let ghost = ghost(&server, "_irc_ghost");
+    let room = room_of(&server, &alice, json!({ "preset": "private_chat" }));
+    send(&server, &alice, &room, "before");
+    assert_eq!(told(&server), Vec::<Vec<Value>>::new());
+
+    let invite = format!("/_matrix/client/v3/rooms/{room}/invite");
+    server.post(&alice, &invite, json!({ "user_id": ghost.user_id })).ok();
+    let invited = told(&server).concat();
+    assert_eq!(invited.len(), 1, "{invited:?}");
+    let invitation = &invited[0];
+    assert_eq!(
+        (&invitation["state_key"], &invitation["room_id"]),
+        (&json!(ghost.user_id), &json!(room))
+    );
+    server.post(&ghost, &format!("/_matrix/client/v3/join/{room}"), json!({})).ok();
+    send(&server, &alice, &room, "hello");
+    send(&server, &ghost, &room, "hi");
+    let events = told(&server);
+    assert_eq!(events[0][0]["content"]["membership"], "join");
+    assert_eq!(bodies(&events), ["hello", "hi"]);
+
+    server.post(&ghost, &format!("/_matrix/client/v3/rooms/{room}/leave"), json!({})).ok();
+    send(&server, &alice, &room, "alone");
+    let events = told(&server).concat();
+    assert_eq!((events.len(), &events[0]["content"]["membership"]), (1, &json!("leave")));
+    assert_eq!(server.rows("SELECT * FROM application_services_txns"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_service_that_fails_is_told_later_and_in_order() {
+    let server = server();
+    let alice = server.register("alice");
+    let ghost = ghost(&server, "_irc_ghost");
+    let room = room_of(&server, &ghost, json!({ "preset": "public_chat" }));
+    server.post(&alice, &format!("/_matrix/client/v3/join/{room}"), json!({})).ok();
+    send(&server, &alice, &room, "one");
+    send(&server, &alice, &room, "two");
+    assert_eq!(
+        server.rows("SELECT as_id, state FROM application_services_state"),
+        [json!({ "as_id": "bridge", "state": "down" })]
+    );
+    // Nothing else is sent before the first transaction has been taken.
+    let first = told(&server).remove(0);
+    assert_eq!(first[0]["type"], "m.room.create");
+
+    server.platform.restart();
+    take_transactions(&server, 1..=20);
+    send(&server, &alice, &room, "three");
+    let events = told(&server);
+    assert_eq!(events[0], first);
+    assert_eq!(bodies(&events), ["one", "two", "three"]);
+    assert_eq!(server.rows("SELECT * FROM application_services_txns"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_service_that_recovers_is_told_without_another_event() {
+    let server = server();
+    let ghost = ghost(&server, "_irc_ghost");
+    room_of(&server, &ghost, json!({}));
+    assert!(!server.rows("SELECT * FROM application_services_txns").is_empty());
+    take_transactions(&server, 1..=20);
+    told(&server);
+    let platform = server.platform.clone();
+    server.run(async move { myelin::context::Platform::sleep(&*platform, 60_000).await });
+    assert!(!told(&server).is_empty());
+    assert_eq!(server.rows("SELECT * FROM application_services_txns"), Vec::<Value>::new());
+    assert_eq!(
+        server.rows("SELECT as_id, state FROM application_services_state"),
+        [json!({ "as_id": "bridge", "state": "up" })]
+    );
+}
+
+#[test]
+fn the_sweep_tells_what_was_forgotten() {
+    let server = server();
+    let ghost = ghost(&server, "_irc_ghost");
+    room_of(&server, &ghost, json!({}));
+    take_transactions(&server, 1..=20);
+    server.platform.restart();
+    told(&server);
+    let context = server.platform.context();
+    server.run(async move { myelin::sweep::run(&context).await });
+    assert_eq!(told(&server).concat()[0]["type"], "m.room.create");
+}
+
+#[test]
+fn a_service_hears_of_rooms_with_its_aliases() {
+    let server = server();
+    take_transactions(&server, 1..=20);
+    let alice = server.register("alice");
+    let room = room_of(&server, &alice, json!({ "preset": "public_chat" }));
+    send(&server, &alice, &room, "before");
+    assert_eq!(told(&server), Vec::<Vec<Value>>::new());
+    let alias = "/_matrix/client/v3/directory/room/%23irc_one:example.org";
+    server.put(bridge(), alias, json!({ "room_id": room })).ok();
+    send(&server, &alice, &room, "after");
+    assert_eq!(bodies(&told(&server)), ["after"]);
+}
+
+#[test]
+fn a_service_is_asked_for_users_and_aliases_that_do_not_exist() {
+    let server = server();
+    take_transactions(&server, 1..=20);
+    let alice = server.register("alice");
+    let room = room_of(&server, &alice, json!({ "preset": "public_chat" }));
+    let invite = format!("/_matrix/client/v3/rooms/{room}/invite");
+    server.post(&alice, &invite, json!({ "user_id": "@_irc_new:example.org" })).ok();
+    let path = "/as/_matrix/app/v1/users/@_irc_new:example.org";
+    let asked = |path: &str| {
+        let requests = server.platform.internet.take_requests();
+        let count = requests.iter().filter(|request| request.uri().path() == path).count();
+        assert_eq!(count, 1, "{requests:?}");
+    };
+    asked(path);
+    let join = "/_matrix/client/v3/join/%23irc_new:example.org";
+    server.post(&alice, join, json!({})).error(404, "M_NOT_FOUND");
+    asked("/as/_matrix/app/v1/rooms/%23irc_new:example.org");
+    let directory = "/_matrix/client/v3/directory/room/%23irc_new:example.org";
+    server.get("", directory).error(404, "M_NOT_FOUND");
+    asked("/as/_matrix/app/v1/rooms/%23irc_new:example.org");
+    // One that nobody has is nobody's to ask for.
+    server
+        .get("", "/_matrix/client/v3/directory/room/%23new:example.org")
+        .error(404, "M_NOT_FOUND");
+    assert!(server.platform.internet.take_requests().is_empty());
+}
+
+#[test]
+fn services_tell_of_their_networks() {
+    let server = server();
+    let alice = server.register("alice");
+    let protocol = json!({
+        "user_fields": ["nick"],
+        "location_fields": ["channel"],
+        "icon": "mxc://example.org/irc",
+        "field_types": {},
+        "instances": [{ "desc": "One", "network_id": "one", "fields": {} }],
+    });
+    let internet = &server.platform.internet;
+    internet.answer(&format!("{SERVICE}/thirdparty/protocol/irc"), 200, &protocol.to_string());
+    let v3 = "/_matrix/client/v3/thirdparty";
+    let mut expected = protocol;
+    expected["instances"][0]["instance_id"] = json!("bridge|one");
+    let all = server.get(&alice, &format!("{v3}/protocols")).ok();
+    assert_eq!(all, json!({ "irc": expected }));
+    assert_eq!(server.get(&alice, &format!("{v3}/protocol/irc")).ok(), expected);
+    assert_eq!(internet.take_requests().len(), 1, "what was said is remembered");
+    server.get(&alice, &format!("{v3}/protocol/icq")).error(404, "M_NOT_FOUND");
+
+    let found = json!([{ "userid": "@_irc_a:example.org", "protocol": "irc", "fields": {} }]);
+    internet.answer(&format!("{SERVICE}/thirdparty/user/irc"), 200, &found.to_string());
+    let answer = server.get(&alice, &format!("{v3}/user/irc?nick=a&access_token=x")).ok();
+    assert_eq!(answer, found);
+    let asked = internet.take_requests().remove(0);
+    assert_eq!(asked.uri().query(), Some("nick=a"));
+    assert_eq!(asked.headers()["authorization"], "Bearer token of the server");
+    assert_eq!(server.get(&alice, &format!("{v3}/location/irc")).ok(), json!([]));
+    server.get(&alice, &format!("{v3}/location/icq")).error(404, "M_NOT_FOUND");
+    internet.answer(&format!("{SERVICE}/thirdparty/user"), 200, &found.to_string());
+    let of_id = format!("{v3}/user?userid=@_irc_a:example.org");
+    assert_eq!(server.get(&alice, &of_id).ok(), found);
+}
+
+#[test]
+fn networks_have_lists_of_rooms() {
+    let server = server();
+    let alice = server.register("alice");
+    let room = room_of(&server, &alice, json!({ "preset": "public_chat" }));
+    let list = format!("/_matrix/client/v3/directory/list/appservice/one/{room}");
+    server.put(&alice, &list, json!({ "visibility": "public" })).error(403, "M_FORBIDDEN");
+    server.put(bridge(), &list, json!({ "visibility": "seen" })).error(400, "M_INVALID_PARAM");
+    server.put(bridge(), &list, json!({ "visibility": "public" })).ok();
+    let is_in = |which: Value| {
+        let body = server.post(&alice, "/_matrix/client/v3/publicRooms", which).ok();
+        let count = body["chunk"].as_array().unwrap().len();
+        assert_eq!(body["total_room_count_estimate"], count);
+        count == 1
+    };
+    assert!(!is_in(json!({})));
+    assert!(is_in(json!({ "include_all_networks": true })));
+    assert!(is_in(json!({ "third_party_instance_id": "bridge|one" })));
+    assert!(!is_in(json!({ "third_party_instance_id": "bridge|two" })));
+    let wrong = json!({ "third_party_instance_id": "bridge" });
+    server.post(&alice, "/_matrix/client/v3/publicRooms", wrong).error(400, "M_INVALID_PARAM");
+    server.delete(bridge(), &list, Value::Null).ok();
+    assert!(!is_in(json!({ "include_all_networks": true })));
+}

@@ -6,7 +6,9 @@ use myelin_protocol::application_service::ApplicationService;
 use ruma::{RoomAliasId, UserId};
 
 use crate::config::Config;
+use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::outbound::application_services as outbound;
 
 /// # Errors
 /// `M_EXCLUSIVE` for a user whom an application service has to itself.
@@ -37,6 +39,19 @@ pub fn must_be_free_alias(
         true => Err(exclusive("This alias is reserved by an application service.")),
         false => Ok(()),
     }
+}
+
+/// Asks the services that an unknown alias is about; whether one of them has made it now.
+pub async fn make_alias(context: &Context, alias: &RoomAliasId) -> bool {
+    if alias.server_name() != context.server_name() {
+        return false;
+    }
+    for service in context.services_that_listen().filter(|service| service.has_alias(alias)) {
+        if outbound::ask(context, &service, &["rooms", alias.as_str()], &[]).await.is_some() {
+            return true;
+        }
+    }
+    false
 }
 
 pub fn exclusive(message: &str) -> ApiError {

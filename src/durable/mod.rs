@@ -6,6 +6,7 @@ pub mod buckets;
 pub mod commands;
 mod push_sender;
 pub mod room;
+mod service_sender;
 pub mod sync_notifier;
 
 pub use account_guard::AccountGuard;
@@ -15,4 +16,5 @@ pub use commands::{
     TransactionKey, Waited, Waiter,
 };
 pub use push_sender::PushSender;
+pub use service_sender::ServiceSender;
 pub use sync_notifier::Announced;

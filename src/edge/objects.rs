@@ -126,6 +126,25 @@ impl DurableObject for PushSender {
     }
 }
 
+/// See `durable::service_sender`.
+#[durable_object]
+pub struct ServiceSender {
+    state: Rc<State>,
+    env: Env,
+    sender: Rc<crate::durable::ServiceSender>,
+}
+
+impl DurableObject for ServiceSender {
+    fn new(state: State, env: Env) -> Self {
+        Self { state: Rc::new(state), env, sender: Rc::default() }
+    }
+
+    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
+        let context = EdgePlatform::context(&self.env, Spawner::Object(self.state.clone()));
+        answer(context.map(|context| self.sender.handle(&context)))
+    }
+}
+
 /// Reads the command that the Worker sent.
 pub async fn command<T: DeserializeOwned>(request: &mut Request) -> Result<T, ApiError> {
     let text = request.text().await.map_err(ApiError::internal)?;

@@ -193,6 +193,11 @@ impl Platform for EdgePlatform {
         self.ask(self.stub("PUSH_SENDER", user_id.as_str())?, &(user_id, command)).await
     }
 
+    async fn tell_services(&self) -> Result<(), ApiError> {
+        self.add_latency().await;
+        self.ask(self.stub("SERVICE_SENDER", "service-sender")?, &()).await
+    }
+
     async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError> {
         let Spawner::Object(state) = &self.spawner else {
             return Err(ApiError::internal("only objects have alarms"));

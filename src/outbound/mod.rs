@@ -3,6 +3,7 @@
 //!
 //! Invariant: no answer is waited for, or read, without bounds; redirects are not followed.
 
+pub mod application_services;
 pub mod cas;
 pub mod pages;
 pub mod push_gateway;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::room_read::RoomRead;
 use super::{Access, Caller, Route, authenticated, batched, public};
-use crate::accounts::application_services::must_be_free_alias;
+use crate::accounts::application_services::{make_alias, must_be_free_alias};
 use crate::context::Context;
 use crate::durable::{NewEvent, RoomCommand, SendEvent};
 use crate::error::{ApiError, ErrorCode};
@@ -42,8 +42,12 @@ async fn get_room_of_alias(
 ) -> Result<get_alias::v3::Response, ApiError> {
     let alias = &request.room_alias;
     let batch = vec![room_aliases::select(alias), room_aliases::select_servers(alias)];
-    let mut results = Results::new(context.batch(batch).await?);
-    let row: Option<AliasRow> = results.first()?;
+    let mut results = Results::new(context.batch(batch.clone()).await?);
+    let mut row: Option<AliasRow> = results.first()?;
+    if row.is_none() && make_alias(&context, alias).await {
+        results = Results::new(context.batch(batch).await?);
+        row = results.first()?;
+    }
     let row = row.ok_or_else(|| ApiError::not_found(format!("Room alias {alias} not found")))?;
     let servers: Vec<ServerRow> = results.rows()?;
     let mut servers: Vec<OwnedServerName> = servers.into_iter().map(|row| row.server).collect();

@@ -6,11 +6,12 @@ use ruma::api::client::membership::{
     ban_user, forget_room, invite_user, join_room_by_id, kick_user, leave_room, unban_user,
 };
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomAliasId};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::object;
 use super::{Access, Answer, Caller, Incoming, Route, batched, json as answer_json, raw};
+use crate::accounts::application_services::make_alias;
 use crate::context::Context;
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};
 use crate::error::{ApiError, ErrorCode};
@@ -189,9 +190,7 @@ impl Own {
         let room_id = match (alias, OwnedRoomId::try_from(room)) {
             (Some(alias), _) => alias.room_id,
             (None, Ok(room_id)) => room_id,
-            (None, Err(alias)) => {
-                return Err(ApiError::not_found(format!("Room alias {alias} not found")));
-            }
+            (None, Err(alias)) => room_of_new_alias(&caller.context, &alias).await?,
         };
         let mut content = self.content;
         add_profile(&mut content, caller.user_id.as_str(), &profiles);
@@ -199,6 +198,22 @@ impl Own {
         change(&caller, &room_id, self.action, target, content).await?;
         Ok(room_id)
     }
+}
+
+/// The room of an alias that an application service makes when it is asked for it.
+async fn room_of_new_alias(
+    context: &Context,
+    alias: &RoomAliasId,
+) -> Result<OwnedRoomId, ApiError> {
+    let found = match make_alias(context, alias).await {
+        true => {
+            let read = vec![rooms::select_aliases(&[alias.to_string()])];
+            Results::new(context.batch(read).await?).first::<AliasRow>()?
+        }
+        false => None,
+    };
+    let unknown = || ApiError::not_found(format!("Room alias {alias} not found"));
+    found.map(|row| row.room_id).ok_or_else(unknown)
 }
 
 fn with_reason(reason: Option<String>) -> Map<String, Value> {

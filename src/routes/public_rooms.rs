@@ -1,7 +1,7 @@
 //! The public list of rooms. Client-Server API, "Published room directory".
 
 use ruma::api::client::directory::{get_public_rooms, get_public_rooms_filtered};
-use ruma::directory::{Filter, PublicRoomsChunk, PublicRoomsChunkInit};
+use ruma::directory::{Filter, PublicRoomsChunk, PublicRoomsChunkInit, RoomNetwork};
 use ruma::room::RoomType;
 use ruma::{OwnedServerName, RoomId, UInt};
 
@@ -9,7 +9,7 @@ use super::{Access, Route, batched, public};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::storage::database::{Results, Statement};
-use crate::storage::public_rooms::{self, CountRow, ListPlace, ListQuery, PublicRoomRow};
+use crate::storage::public_rooms::{self, CountRow, ListPlace, ListQuery, Network, PublicRoomRow};
 
 pub fn routes() -> Vec<Route> {
     vec![public(get_list).also("/_matrix/client/api/v1/publicRooms"), batched(search_list)]
@@ -40,7 +40,8 @@ async fn search_list(
     request: get_public_rooms_filtered::v3::Request,
 ) -> Result<get_public_rooms_filtered::v3::Response, ApiError> {
     must_be_ours(&access.context, request.server.as_ref())?;
-    let query = query(request.limit, request.since.as_deref(), &request.filter)?;
+    let mut query = query(request.limit, request.since.as_deref(), &request.filter)?;
+    query.network = network(request.room_network)?;
     let (_, results) = access.authenticate_with(statements(&query)).await?;
     let page = Page::read(&query, &mut Results::new(results))?;
     let mut response = get_public_rooms_filtered::v3::Response::new();
@@ -71,12 +72,27 @@ fn query(limit: Option<UInt>, since: Option<&str>, filter: &Filter) -> Result<Li
         place,
         limit: limit.min(ROOMS_MAX) + 1,
         search,
+        network: Network::Matrix,
         room_types: room_types.map(|kind| kind.as_str().map(ToOwned::to_owned)).collect(),
     })
 }
 
+/// An instance of a third-party network is named after its service and itself: `bridge|irc`.
+fn network(network: RoomNetwork) -> Result<Network, ApiError> {
+    match network {
+        RoomNetwork::All => Ok(Network::All),
+        RoomNetwork::ThirdParty(instance) => {
+            let parts = instance.split_once('|');
+            let (as_id, network_id) = parts
+                .ok_or_else(|| ApiError::invalid_param("third_party_instance_id is not known"))?;
+            Ok(Network::Of { as_id: as_id.to_owned(), network_id: network_id.to_owned() })
+        }
+        _ => Ok(Network::Matrix),
+    }
+}
+
 fn statements(query: &ListQuery) -> Vec<Statement> {
-    vec![public_rooms::select(query), public_rooms::count()]
+    vec![public_rooms::select(query), public_rooms::count(&query.network)]
 }
 
 /// `n12_!room:server`: on from there; `p12_!room:server`: back from there.

@@ -3,6 +3,7 @@
 
 pub mod access_tokens;
 pub mod account_data;
+pub mod application_services;
 mod counters;
 pub mod database;
 pub mod deactivations;

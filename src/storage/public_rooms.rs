@@ -29,6 +29,18 @@ pub struct ListPlace {
     pub room_id: String,
 }
 
+/// Whose list.
+#[derive(Clone, Debug, Default)]
+pub enum Network {
+    /// This server's own.
+    #[default]
+    Matrix,
+    /// All together.
+    All,
+    /// Of an application service and one of its networks.
+    Of { as_id: String, network_id: String },
+}
+
 /// What of the list is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
@@ -38,14 +50,35 @@ pub struct ListQuery {
     pub search: Option<String>,
     /// Types of rooms, `None` for rooms without one; empty: all.
     pub room_types: Vec<Option<String>>,
+    pub network: Network,
 }
 
-const LISTED: &str = "FROM rooms r
-     CROSS JOIN room_stats_state s ON s.room_id = r.room_id
-     CROSS JOIN room_stats_current c ON c.room_id = r.room_id
-     WHERE r.is_public = 1 AND c.joined_members > 0
-       AND (s.join_rules IN ('public', 'knock', 'knock_restricted')
-            OR s.history_visibility = 'world_readable')";
+/// The rooms of a list; binds what says which.
+fn listed(statement: Statement, network: &Network) -> (Statement, String) {
+    let of_service = "EXISTS (SELECT 1 FROM appservice_room_list a WHERE a.room_id = r.room_id";
+    let (statement, is_listed) = match network {
+        Network::Matrix => (statement, "r.is_public = 1".to_owned()),
+        Network::All => (statement, format!("(r.is_public = 1 OR {of_service}))")),
+        Network::Of { as_id, network_id } => {
+            let at = statement.values.len();
+            let bound = statement.bind(as_id.as_str()).bind(network_id.as_str());
+            let (service, network) = (at + 1, at + 2);
+            let is_listed = format!(
+                "{of_service} AND a.appservice_id = ?{service} AND a.network_id = ?{network})"
+            );
+            (bound, is_listed)
+        }
+    };
+    let sql = format!(
+        "FROM rooms r
+         CROSS JOIN room_stats_state s ON s.room_id = r.room_id
+         CROSS JOIN room_stats_current c ON c.room_id = r.room_id
+         WHERE {is_listed} AND c.joined_members > 0
+           AND (s.join_rules IN ('public', 'knock', 'knock_restricted')
+                OR s.history_visibility = 'world_readable')"
+    );
+    (statement, sql)
+}
 
 /// Reads [`PublicRoomRow`]s: away from the place, which for a backward one is upwards.
 pub fn select(query: &ListQuery) -> Statement {
@@ -75,10 +108,11 @@ pub fn select(query: &ListQuery) -> Statement {
             " AND ({untyped} OR s.room_type IN (SELECT value FROM json_each(?{list})))"
         ));
     }
+    let (mut statement, listed) = listed(statement, &query.network);
     statement.sql = format!(
         "SELECT r.room_id, c.joined_members, s.name, s.topic, s.canonical_alias, s.avatar,
                 s.join_rules, s.history_visibility, s.guest_access, s.room_type
-         {LISTED}{conditions}
+         {listed}{conditions}
          ORDER BY c.joined_members {order}, r.room_id {order} LIMIT ?1 + 0"
     )
     .into();
@@ -92,6 +126,8 @@ pub struct CountRow {
 }
 
 /// Reads a [`CountRow`].
-pub fn count() -> Statement {
-    Statement::new(format!("SELECT count(*) AS count {LISTED}"))
+pub fn count(network: &Network) -> Statement {
+    let (mut statement, listed) = listed(Statement::new(""), network);
+    statement.sql = format!("SELECT count(*) AS count {listed}").into();
+    statement
 }

@@ -15,7 +15,7 @@ use myelin::context::{Context, Isolate, Meter, Platform};
 use myelin::durable::room::Room;
 use myelin::durable::{
     AccountGuard, Announced, Announcement, GuardCommand, GuardReply, PushCommand, PushSender,
-    RoomCommand, RoomReply, Waiter,
+    RoomCommand, RoomReply, ServiceSender, Waiter,
 };
 use myelin::error::ApiError;
 use myelin::outbound::{Bounds, FetchError};
@@ -42,6 +42,7 @@ pub struct SqlitePlatform {
     rooms: RefCell<HashMap<OwnedRoomId, Rc<Room>>>,
     guards: RefCell<HashMap<String, Rc<AccountGuard>>>,
     senders: RefCell<HashMap<OwnedUserId, Rc<PushSender>>>,
+    service_sender: RefCell<Rc<ServiceSender>>,
     alarms: RefCell<HashMap<String, u64>>,
     /// How many alarms have been asked for.
     pub alarms_set: Cell<u64>,
@@ -110,6 +111,7 @@ impl SqlitePlatform {
             guards: RefCell::default(),
             senders: RefCell::default(),
             alarms: RefCell::default(),
+            service_sender: RefCell::default(),
             alarms_set: Cell::new(0),
             spawner,
             now_ms: Cell::new(1_700_000_000_000),
@@ -156,6 +158,7 @@ impl SqlitePlatform {
         self.rooms.borrow_mut().clear();
         self.guards.borrow_mut().clear();
         self.senders.borrow_mut().clear();
+        self.service_sender.take();
         self.notifiers.close();
     }
 
@@ -278,6 +281,13 @@ impl Platform for SqlitePlatform {
     async fn push(&self, user_id: &UserId, command: PushCommand) -> Result<(), ApiError> {
         self.hop().await;
         self.sender(user_id).handle(&self.context(), command);
+        Ok(())
+    }
+
+    async fn tell_services(&self) -> Result<(), ApiError> {
+        self.hop().await;
+        let sender = self.service_sender.borrow().clone();
+        sender.handle(&self.context());
         Ok(())
     }
 

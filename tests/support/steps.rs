@@ -137,6 +137,10 @@ impl Platform for Steps {
         self.inner.push(user_id, command).await
     }
 
+    async fn tell_services(&self) -> Result<(), ApiError> {
+        self.inner.tell_services().await
+    }
+
     async fn set_alarm(&self, owner: &str, at_ms: u64) -> Result<(), ApiError> {
         self.inner.set_alarm(owner, at_ms).await
     }

@@ -219,6 +219,9 @@ impl Room {
         if !decided.has_events() && !decided.announces() {
             return;
         }
+        if decided.has_events() {
+            context.tell_services();
+        }
         let loaded = self.loaded.borrow();
         let Some(room) = loaded.as_ref() else {
             return;
