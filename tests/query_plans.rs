@@ -19,7 +19,7 @@ use myelin::storage::event_pages::{self, Direction, PageQuery, StreamWindow};
 use myelin::storage::events::{self, Selection};
 use myelin::storage::login_tokens;
 use myelin::storage::presence;
-use myelin::storage::public_rooms::{self, ListPlace, ListQuery};
+use myelin::storage::public_rooms::{self, ListPlace, ListQuery, Network};
 use myelin::storage::push_rules;
 use myelin::storage::receipts;
 use myelin::storage::registration_tokens;
@@ -277,6 +277,8 @@ fn the_directory_is_read_by_index() {
     let all = ListQuery { limit: 9, ..ListQuery::default() };
     let on = ListQuery { place: place(true), search, room_types: vec![None], ..all.clone() };
     let back = ListQuery { place: place(false), ..on.clone() };
+    let network = Network::Of { as_id: "bridge".to_owned(), network_id: "irc".to_owned() };
+    let of_service = ListQuery { network, ..on.clone() };
     let connection = database();
     let statements = [
         room_aliases::select(&alias),
@@ -287,7 +289,9 @@ fn the_directory_is_read_by_index() {
         public_rooms::select(&all),
         public_rooms::select(&on),
         public_rooms::select(&back),
-        public_rooms::count(),
+        public_rooms::select(&of_service),
+        public_rooms::count(&all.network),
+        public_rooms::count(&of_service.network),
         room_members::select_joined(&room_id),
         room_members::select_rooms_of("@a:b"),
         room_members::select_initial_rooms("@a:b", true),

@@ -55,18 +55,21 @@ pub struct ListQuery {
 
 /// The rooms of a list; binds what says which.
 fn listed(statement: Statement, network: &Network) -> (Statement, String) {
-    let of_service = "EXISTS (SELECT 1 FROM appservice_room_list a WHERE a.room_id = r.room_id";
     let (statement, is_listed) = match network {
         Network::Matrix => (statement, "r.is_public = 1".to_owned()),
-        Network::All => (statement, format!("(r.is_public = 1 OR {of_service}))")),
+        Network::All => {
+            let all = "SELECT room_id FROM rooms WHERE is_public = 1
+                       UNION SELECT room_id FROM appservice_room_list";
+            (statement, format!("r.room_id IN ({all})"))
+        }
         Network::Of { as_id, network_id } => {
-            let at = statement.values.len();
-            let bound = statement.bind(as_id.as_str()).bind(network_id.as_str());
-            let (service, network) = (at + 1, at + 2);
-            let is_listed = format!(
-                "{of_service} AND a.appservice_id = ?{service} AND a.network_id = ?{network})"
+            let (service, network) = (statement.values.len() + 1, statement.values.len() + 2);
+            let of_service = format!(
+                "SELECT room_id FROM appservice_room_list
+                 WHERE appservice_id = ?{service} AND network_id = ?{network}"
             );
-            (bound, is_listed)
+            let statement = statement.bind(as_id.as_str()).bind(network_id.as_str());
+            (statement, format!("r.room_id IN ({of_service})"))
         }
     };
     let sql = format!(
