@@ -9,13 +9,12 @@ import { startServer, temporaryFolder } from "./harness.mjs";
 import { assertNoErrors, makeClient, pageToCreation, password, start, until } from "./js_client.mjs";
 import { assertNoComplaints } from "./js_crypto.mjs";
 import { startNio } from "./nio_device.mjs";
-import { DrivenPerson, JsPerson } from "./people.mjs";
+import { DrivenPerson, JsPerson, everyone } from "./people.mjs";
 import { evening, paintHills, readPicture } from "./picture.mjs";
 import { gatewayUrl, startGateway } from "./push_gateway.mjs";
 import { followWith } from "./rust_client.mjs";
+import { followThread, listThreads, talkInThreads } from "./thread_talk.mjs";
 import { assertContent, startWitness } from "./witness.mjs";
-
-const inThread = (root) => ({ "m.relates_to": { rel_type: "m.thread", event_id: root } });
 
 async function startJs(t, server, log, name) {
   const client = await makeClient(server, log, name);
@@ -34,8 +33,6 @@ async function meet(people) {
   await Promise.all(people.flatMap((one) => people.map((other) => one.knows(room, other.userId))));
   return room;
 }
-
-const everyone = (people, act) => Promise.all(people.map(act));
 
 /** Each sends a picture; the others see its thumbnail, with the colours where they belong. */
 async function sharePictures(t, people, room) {
@@ -90,53 +87,6 @@ async function react(people, room) {
   await alice.client.redactEvent(room, ids[alice.name]);
   const left = { "👍": reactions["👍"] };
   await everyone(people, (one) => one.sees(room, event, { reactions: left }));
-}
-
-const none = { notifications: 0, highlights: 0 };
-const unread = (notifications, highlights = 0) => ({ notifications, highlights });
-
-/** Two threads, of which each is unread by itself until somebody reads it. */
-async function talkInThreads(people, room) {
-  const [alice, bob, dave] = people;
-  const roots = [await bob.say(room, "Where do we meet?"), await bob.say(room, "And when?")];
-  const [where, when] = roots;
-  await everyone(people, (one) => one.sees(room, when, { body: "And when?" }));
-  await everyone(people, (one) => one.read(room, when));
-  await everyone(people, (one) => one.counts(room, none));
-
-  const mentions = { "m.mentions": { user_ids: [alice.userId] } };
-  const first = await dave.say(room, "At the mill", inThread(where));
-  await everyone(people, (one) => one.sees(room, where, { replies: 1 }));
-  const second = await dave.say(room, "Alice knows it", { ...inThread(where), ...mentions });
-  const third = await bob.say(room, "At nine", inThread(when));
-  await everyone(people, async (one) => {
-    await one.sees(room, where, { replies: 2 });
-    await one.sees(room, when, { replies: 1 });
-    await one.sees(room, second, { sender: dave.userId, thread: where });
-  });
-  await alice.counts(room, { ...none, threads: { [where]: unread(2, 1), [when]: unread(1) } });
-  await bob.counts(room, unread(2));
-  await dave.counts(room, unread(1));
-
-  await alice.read(room, first);
-  await alice.counts(room, { ...none, threads: { [where]: unread(1, 1), [when]: unread(1) } });
-  const aside = await dave.say(room, "I bring my dog");
-  await alice.counts(room, {
-    ...unread(1),
-    threads: { [where]: unread(1, 1), [when]: unread(1) },
-  });
-  await bob.counts(room, unread(3));
-  await alice.read(room, second);
-  await alice.counts(room, { ...unread(1), threads: { [where]: none, [when]: unread(1) } });
-  await alice.read(room, third);
-  await alice.read(room, aside);
-  await alice.counts(room, { ...none, threads: { [where]: none, [when]: none } });
-  await bob.read(room, second, where);
-  await bob.counts(room, unread(1));
-  await bob.read(room, aside);
-  await bob.counts(room, none);
-  await dave.read(room, third, when);
-  await dave.counts(room, none);
 }
 
 /** Whoever is in the room finds the word, and nobody else does. */
@@ -248,20 +198,25 @@ test("people on three libraries share a room and all that can be done in it", as
   const erin = await startJs(t, server, log, "erin");
   const people = [alice, bob, dave];
   const room = await meet(people);
+  let roots;
 
   await t.test("pictures", () => sharePictures(t, people, room));
   await t.test("edits", () => edit(people, room));
   await t.test("reactions", () => react(people, room));
-  await t.test("threads and what is unread in them", () => talkInThreads(people, room));
+  await t.test("threads and what is unread in them", async () => {
+    roots = await talkInThreads(people, room);
+  });
   await t.test("search", () => search(people, erin, room));
   await t.test("a push", () => push(people, room, gateway));
+  await t.test("the list of threads", () => listThreads(people, room, roots));
   const alicesNew = await startJs(t, server, log, "alice");
   await pageToCreation(alicesNew.client, room);
-  const bobsNew = new DrivenPerson(t, await followWith(t, witness, "bob", "sync", password));
+  const bobsNew = new DrivenPerson(t, await followWith(t, witness, "bob", "sync_service", password));
   await bobsNew.client.call("page_back", { room });
   const davesNew = new DrivenPerson(t, await startNio(t, witness, "dave", password));
   const newDevices = [alicesNew, bobsNew, davesNew];
   await t.test("new devices", () => seeOnNewDevices(people, newDevices, room));
+  await t.test("a thread that is followed", () => followThread(bob, bobsNew, room, roots, witness));
   await t.test("a space of ten rooms", () => joinFromSpace(alice, [bob, dave, erin]));
   assertNoErrors(log);
   assertNoComplaints();

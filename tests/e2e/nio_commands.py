@@ -74,6 +74,15 @@ async def messages(client, room):
     return [shown(event, events) for event in first]
 
 
+async def threads(client, room):
+    roots = [root async for root in client.room_get_threads(room, limit=1)]
+    about = [root.source["unsigned"]["m.relations"]["m.thread"] for root in roots]
+    return [
+        {"root": root.event_id, "latest": of["latest_event"]["event_id"], "replies": of["count"]}
+        for root, of in zip(roots, about)
+    ]
+
+
 async def unread(client, room):
     room = client.rooms[room]
     return {"notifications": room.unread_notifications, "highlights": room.unread_highlights}
@@ -100,5 +109,14 @@ async def space_rooms(client, space):
 
 COMMANDS = {
     command.__name__: command
-    for command in (send, send_image, save_thumbnail, messages, unread, read, space_rooms)
+    for command in (
+        send,
+        send_image,
+        save_thumbnail,
+        messages,
+        threads,
+        unread,
+        read,
+        space_rooms,
+    )
 }

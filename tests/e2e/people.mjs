@@ -10,6 +10,8 @@ import { seesMembership, until } from "./js_client.mjs";
 
 const pageRooms = 4;
 
+export const everyone = (people, act) => Promise.all(people.map(act));
+
 class Person {
   constructor(t, client, name) {
     this.client = client;
@@ -83,6 +85,18 @@ export class JsPerson extends Person {
     return [...new Set([...room.getLiveTimeline().getEvents(), ...replies])]
       .filter((event) => event.getType() === "m.room.message" && !event.isRelation("m.replace"))
       .map((event) => shown(room, event));
+  }
+
+  /** The threads in the order of the server. */
+  async threads(roomId) {
+    const room = this.client.getRoom(roomId);
+    await room.createThreadsTimelineSets();
+    await room.fetchRoomThreads();
+    const roots = room.threadsTimelineSets[0].getLiveTimeline().getEvents().reverse();
+    return roots.map((event) => {
+      const thread = room.getThread(event.getId());
+      return { root: thread.id, latest: thread.replyToEvent.getId(), replies: thread.length };
+    });
   }
 
   /** The counts of the room without its threads, and those of each thread. */
@@ -178,6 +192,10 @@ export class DrivenPerson extends Person {
         Object.entries(reactions).map(([key, users]) => [key, sorted(users)]),
       ),
     }));
+  }
+
+  threads(room) {
+    return this.client.call("threads", { room });
   }
 
   unread(room) {

@@ -33,6 +33,9 @@ pub enum Command {
     Messages { room: OwnedRoomId },
     Unread { room: OwnedRoomId },
     Read { room: OwnedRoomId, event: OwnedEventId, thread: Option<String> },
+    Threads { room: OwnedRoomId },
+    FollowThread { room: OwnedRoomId, event: OwnedEventId },
+    FollowsThread { room: OwnedRoomId, event: OwnedEventId },
     SendImage { room: OwnedRoomId, file: PathBuf, mimetype: String, size: Size },
     SaveThumbnail { url: OwnedMxcUri, size: Size, file: PathBuf },
     SpaceRooms { space: OwnedRoomId },
@@ -94,6 +97,11 @@ impl Command {
             Self::Read { room, event, thread } => {
                 session.read(&room, event, thread).await.map(|()| done)?
             }
+            Self::Threads { room } => session.threads(&room).await?,
+            Self::FollowThread { room, event } => {
+                session.follow_thread(&room, event).await.map(|()| done)?
+            }
+            Self::FollowsThread { room, event } => session.follows_thread(&room, &event).await?,
             Self::SendImage { room, file, mimetype, size } => {
                 session.send_image(&room, &file, &mimetype, size).await?
             }

@@ -18,6 +18,7 @@ mod pushing;
 mod rooms;
 mod session;
 mod spaces;
+mod threads;
 mod timelines;
 mod verification;
 
