@@ -6,7 +6,14 @@ import path from "node:path";
 import { test } from "node:test";
 import { PendingEventOrdering } from "matrix-js-sdk";
 import { startServer, temporaryFolder } from "./harness.mjs";
-import { assertNoErrors, makeClient, pageToCreation, password, start, until } from "./js_client.mjs";
+import {
+  assertNoErrors,
+  makeClient,
+  pageToCreation,
+  password,
+  start,
+  until,
+} from "./js_client.mjs";
 import { assertNoComplaints } from "./js_crypto.mjs";
 import { startNio } from "./nio_device.mjs";
 import { DrivenPerson, JsPerson, everyone } from "./people.mjs";
@@ -216,7 +223,7 @@ test("people on three libraries share a room and all that can be done in it", as
   const davesNew = new DrivenPerson(t, await startNio(t, witness, "dave", password));
   const newDevices = [alicesNew, bobsNew, davesNew];
   await t.test("new devices", () => seeOnNewDevices(people, newDevices, room));
-  await t.test("a thread that is followed", () => followThread(bob, bobsNew, room, roots, witness));
+  await t.test("following a thread", () => followThread(bob, bobsNew, room, roots, witness));
   await t.test("a space of ten rooms", () => joinFromSpace(alice, [bob, dave, erin]));
   assertNoErrors(log);
   assertNoComplaints();
