@@ -68,6 +68,7 @@ error_codes! {
     UnsupportedRoomVersion = "M_UNSUPPORTED_ROOM_VERSION", 400;
     UserDeactivated = "M_USER_DEACTIVATED", 403;
     UserLocked = "M_USER_LOCKED", 401;
+    UserSuspended = "M_USER_SUSPENDED", 403;
     UserInUse = "M_USER_IN_USE", 400;
     WeakPassword = "M_WEAK_PASSWORD", 400;
     WrongRoomKeysVersion = "M_WRONG_ROOM_KEYS_VERSION", 403;

@@ -19,6 +19,9 @@ fn the_announced_versions_and_features_are_these() {
             "org.matrix.msc4140": true,
             "org.matrix.msc4306": true,
             "org.matrix.simplified_msc3575": true,
+            "uk.tcpip.msc4133": true,
+            "uk.tcpip.msc4133.stable": true,
+            "uk.timedout.msc4323": true,
         },
     });
     let reply = server.get("", "/_matrix/client/versions");
@@ -39,6 +42,8 @@ fn capabilities_are_for_those_who_are_logged_in() {
     assert_eq!(capabilities["m.room_versions"]["default"], "10");
     assert_eq!(capabilities["m.room_versions"]["available"].as_object().unwrap().len(), 12);
     assert_eq!(capabilities["m.change_password"]["enabled"], true);
+    assert_eq!(capabilities["m.profile_fields"]["enabled"], true);
+    assert_eq!(capabilities["m.account_moderation"], json!(null));
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod support;
 use myelin::context::Platform;
 use myelin::durable::MembershipAction;
 use serde_json::{Value, json};
-use support::Account;
 use support::house::House;
+use support::{Account, Server};
 
 const V3: &str = "/_matrix/client/v3";
 
@@ -294,4 +294,49 @@ fn who_looks_into_a_room_follows_what_happens_there() {
     found.sort_unstable();
     assert_eq!(found, ["m.presence", "m.receipt", "m.room.message", "m.typing"]);
     assert_eq!(look(body["end"].as_str().unwrap())["chunk"], json!([]));
+}
+
+#[test]
+fn one_event_is_for_those_who_may_see_it() {
+    let house = House { server: Server::with(&[("ALLOW_GUESTS", "true")]) };
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let guest = house.server.post("", &format!("{V3}/register?kind=guest"), json!({}));
+    let guest = support::account(&guest.ok());
+    let (closed, open) = (house.room(&alice, "shared"), house.room(&alice, "world_readable"));
+    let (hidden, shown) =
+        (house.message(&closed, &alice, "private"), house.message(&open, &alice, "public"));
+    let path = |event_id: &str| format!("{V3}/events/{event_id}");
+    let event = house.server.get(&alice, &path(&hidden)).ok();
+    assert_eq!((&event["content"]["body"], &event["room_id"]), (&json!("private"), &json!(closed)));
+    assert_eq!((&event["event_id"], &event["user_id"]), (&json!(hidden), &json!(alice.user_id)));
+    for stranger in [&bob, &guest] {
+        house.server.get(stranger, &path(&hidden)).error(404, "M_NOT_FOUND");
+        assert_eq!(house.server.get(stranger, &path(&shown)).ok()["content"]["body"], "public");
+    }
+    house.server.get(&bob, &path("$none")).error(404, "M_NOT_FOUND");
+    house.server.get(&bob, &path("none")).error(400, "M_INVALID_PARAM");
+    house.server.get("", &path(&shown)).error(401, "M_MISSING_TOKEN");
+}
+
+#[test]
+fn a_stranger_and_a_guest_read_a_room_that_everyone_may_read() {
+    let house = House { server: Server::with(&[("ALLOW_GUESTS", "true")]) };
+    let (alice, bob) = (house.account("alice"), house.account("bob"));
+    let guest = house.server.post("", &format!("{V3}/register?kind=guest"), json!({}));
+    let guest = support::account(&guest.ok());
+    let (closed, open) = (house.room(&alice, "shared"), house.room(&alice, "world_readable"));
+    house.message(&open, &alice, "public");
+    let paths = ["messages?dir=b", "state", "state/m.room.join_rules/", "members", "initialSync"];
+    for stranger in [&bob, &guest] {
+        for path in paths {
+            let get = |room: &str| house.server.get(stranger, &format!("{V3}/rooms/{room}/{path}"));
+            get(&closed).error(403, "M_FORBIDDEN");
+            get(&open).ok();
+        }
+        let messages = format!("{V3}/rooms/{open}/messages?dir=b&limit=1");
+        let body = house.server.get(stranger, &messages).ok();
+        assert_eq!(body["chunk"][0]["content"]["body"], "public");
+    }
+    house.server.get(&guest, &format!("{V3}/events?timeout=0")).error(400, "M_MISSING_PARAM");
+    house.server.get(&guest, &format!("{V3}/events?timeout=0&room_id={open}")).ok();
 }

@@ -108,6 +108,7 @@ pub(super) async fn schedule_event(access: Access, wanted: Wanted) -> Result<Ans
     ];
     reads.extend(alias_reads(&wanted.room_id, &aliases));
     let (caller, results) = access.authenticate_with(reads).await?;
+    caller.must_not_be_suspended()?;
     let mut results = Results::new(results);
     if let Some(done) = results.first::<TransactionRow>()? {
         return answer(&json!({ "delay_id": done.delay_id }));

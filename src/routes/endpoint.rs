@@ -129,6 +129,7 @@ pub struct Caller {
     pub token_id: i64,
     pub is_guest: bool,
     pub is_admin: bool,
+    pub is_suspended: bool,
     /// That speaks for the user.
     pub service: Option<Rc<ApplicationService>>,
     pub address: String,
@@ -162,6 +163,16 @@ impl Caller {
         }
         Err(ApiError::new(ErrorCode::GuestAccessForbidden, "Guests cannot do this"))
     }
+
+    /// # Errors
+    /// `M_USER_SUSPENDED` for those whom an administrator has suspended.
+    pub fn must_not_be_suspended(&self) -> Result<(), ApiError> {
+        if !self.is_suspended {
+            return Ok(());
+        }
+        let message = "You cannot do this while your account is suspended";
+        Err(ApiError::new(ErrorCode::UserSuspended, message))
+    }
 }
 
 /// Tokens whose user an isolate remembers: about 100 bytes each.
@@ -174,6 +185,7 @@ pub struct Access {
     pub context: Context,
     token: Option<String>,
     masquerade: Option<Masquerade>,
+    admits_locked: bool,
     pub address: String,
     pub user_agent: String,
 }
@@ -182,6 +194,11 @@ impl Access {
     /// The application service whose token it is.
     pub fn service(&self) -> Option<&Rc<ApplicationService>> {
         self.masquerade.as_ref().map(|masquerade| &masquerade.service)
+    }
+
+    /// The same for those as well whose account is locked.
+    pub fn even_if_locked(self) -> Self {
+        Self { admits_locked: true, ..self }
     }
 
     /// Authenticates with a batch of its own.
@@ -269,7 +286,7 @@ impl Access {
         if row.valid_until_ms.is_some_and(|until_ms| until_ms < self.context.now_ms()) {
             return Err(ApiError::unknown_token(true));
         }
-        if row.is_locked {
+        if row.is_locked && !self.admits_locked {
             return Err(ApiError::user_locked());
         }
         if self.masquerade.is_none() {
@@ -283,6 +300,7 @@ impl Access {
             token_id: row.token_id,
             is_guest: row.is_guest,
             is_admin: row.is_admin,
+            is_suspended: row.is_suspended,
             service: self.masquerade.map(|masquerade| masquerade.service),
             context: self.context,
             address: self.address,
@@ -316,6 +334,7 @@ fn access(context: Context, incoming: &Incoming) -> Access {
         masquerade: token.as_ref().and_then(of),
         context,
         token,
+        admits_locked: false,
         address: incoming.address(),
         user_agent: incoming.user_agent(),
     }

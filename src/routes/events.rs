@@ -36,7 +36,12 @@ use crate::storage::typing::{self, RoomTyping};
 pub fn routes() -> Vec<Route> {
     let paths =
         ["/_matrix/client/v3/events", "/_matrix/client/r0/events", "/_matrix/client/api/v1/events"];
-    vec![raw(Method::GET, &paths, get_events)]
+    let one = [
+        "/_matrix/client/v3/events/{event_id}",
+        "/_matrix/client/r0/events/{event_id}",
+        "/_matrix/client/api/v1/events/{event_id}",
+    ];
+    vec![raw(Method::GET, &paths, get_events), raw(Method::GET, &one, get_one)]
 }
 
 /// How long a request waits unless it says otherwise, and at most.
@@ -74,6 +79,35 @@ async fn get_events(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     let stream = EventStream { caller, room_id, is_peeking, from };
     let (chunk, end) = stream.wait(look, deadline_ms).await?;
     answer(&json!({ "chunk": chunk, "start": start, "end": end.to_string() }))
+}
+
+/// `GET /_matrix/client/v3/events/{eventId}`
+async fn get_one(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let event_id: OwnedEventId = incoming.id(0)?;
+    let token = access.token()?.to_owned();
+    let mut batch = timeline(event_pages::one(&event_id), &token).to_vec();
+    batch.push(events::ignored_users(&token));
+    let (caller, results) = access.authenticate_with(batch).await?;
+    let mut results = Results::new(results);
+    let timeline = Timeline::read(&mut results)?;
+    let ignored: Vec<IgnoredRow> = results.rows()?;
+    let reader = Reader {
+        user_id: caller.user_id.clone(),
+        device_id: caller.device_id.clone(),
+        ignored: ignored.into_iter().map(|row| row.ignored_user_id).collect(),
+    };
+    // Only the event says which room it is of.
+    let rooms: Vec<_> = timeline.events.iter().map(|event| event.pdu.room_id.clone()).collect();
+    let batch = vec![events::readers(&rooms, caller.user_id.as_str()).unless_empty(&rooms)];
+    let rows: Vec<ReaderRow> = Results::new(caller.context.batch(batch).await?).rows()?;
+    let rooms = rows.into_iter().map(|room| (room.room_id.clone(), room)).collect();
+    let mut visible = timeline.visible(&reader, &rooms);
+    aggregations::add(&caller.context, &reader, &rooms, &mut visible).await?;
+    // An event that may not be seen is as good as none.
+    let visible = visible.first().ok_or_else(|| ApiError::not_found("Event not found."))?;
+    let (membership, now_ms) = (Some(visible.membership.as_str()), caller.context.now_ms());
+    let event = reader.format(&visible.event, membership, EventFormat::Client, now_ms);
+    answer(&as_first_version(&event))
 }
 
 /// What a look into the log finds first: how far it goes, and which rooms concern the reader.

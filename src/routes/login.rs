@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::service_accounts::{self, APPLICATION_SERVICE};
 use super::user_interactive::prove_identity;
-use super::{Access, Answer, Caller, Incoming, Route, authenticated, endpoint, json, public, raw};
+use super::{Access, Answer, Incoming, Route, batched, endpoint, json, public, raw};
 use crate::accounts::device_changes;
 use crate::accounts::passwords::Purpose;
 use crate::accounts::session::SessionRequest;
@@ -46,8 +46,8 @@ pub fn routes() -> Vec<Route> {
         ),
         raw(Method::POST, &["/_matrix/client/v1/login/get_token"], give_login_token),
         public(refresh),
-        authenticated(log_out),
-        authenticated(log_out_everywhere),
+        batched(log_out),
+        batched(log_out_everywhere),
     ]
 }
 
@@ -213,9 +213,10 @@ fn may_be_refreshed(row: &RefreshTokenRow, now_ms: u64) -> Result<(), ApiError> 
 
 /// `POST /_matrix/client/v3/logout`
 async fn log_out(
-    caller: Caller,
+    access: Access,
     _request: logout::v3::Request,
 ) -> Result<logout::v3::Response, ApiError> {
+    let caller = access.even_if_locked().authenticate().await?;
     let mut statements: Vec<Statement> = Vec::new();
     if let Some(device_id) = &caller.device_id {
         let selection = Selection::Only(std::slice::from_ref(device_id));
@@ -228,9 +229,10 @@ async fn log_out(
 
 /// `POST /_matrix/client/v3/logout/all`
 async fn log_out_everywhere(
-    caller: Caller,
+    access: Access,
     _request: logout_all::v3::Request,
 ) -> Result<logout_all::v3::Response, ApiError> {
+    let caller = access.even_if_locked().authenticate().await?;
     let now_ms = caller.context.now_ms();
     let mut statements = devices::delete(&caller.user_id, Selection::AllBut(None), now_ms);
     statements.extend(access_tokens::delete_all_but(&caller.user_id, None));

@@ -19,7 +19,13 @@ const VERSIONS: &[&str] = &[
 ];
 
 /// What works before it is in a version above. Nothing is announced that has no test.
-const UNSTABLE_FEATURES: &[&str] = &["org.matrix.msc4306", "org.matrix.simplified_msc3575"];
+const UNSTABLE_FEATURES: &[&str] = &[
+    "org.matrix.msc4306",
+    "org.matrix.simplified_msc3575",
+    "uk.tcpip.msc4133",
+    "uk.tcpip.msc4133.stable",
+    "uk.timedout.msc4323",
+];
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -58,20 +64,26 @@ async fn list_capabilities(access: Access, _incoming: Incoming) -> Result<Answer
     let default: &RoomVersionId = &caller.context.config.default_room_version;
     let gives_login_tokens = single_sign_on::gives_login_tokens(&caller.context.config);
     let is_enabled = |enabled: bool| json!({ "enabled": enabled });
-    json(&json!({
-        "capabilities": {
-            "m.room_versions": { "default": default, "available": available },
-            "m.change_password": is_enabled(true),
-            "m.set_displayname": is_enabled(true),
-            "m.set_avatar_url": is_enabled(true),
-            "m.3pid_changes": is_enabled(false),
-            "m.get_login_token": is_enabled(gives_login_tokens),
-            "org.matrix.msc4140.delayed_events": {
-                "max_delay_ms": caller.context.config.event_delay_max_ms,
-                "max_scheduled": caller.context.config.delayed_events_max,
-            },
+    let mut capabilities = json!({
+        "m.room_versions": { "default": default, "available": available },
+        "m.change_password": is_enabled(true),
+        "m.set_displayname": is_enabled(true),
+        "m.set_avatar_url": is_enabled(true),
+        "m.profile_fields": is_enabled(true),
+        "uk.tcpip.msc4133.profile_fields": is_enabled(true),
+        "m.3pid_changes": is_enabled(false),
+        "m.get_login_token": is_enabled(gives_login_tokens),
+        "org.matrix.msc4140.delayed_events": {
+            "max_delay_ms": caller.context.config.event_delay_max_ms,
+            "max_scheduled": caller.context.config.delayed_events_max,
+        },
+    });
+    if caller.is_admin {
+        for name in ["m.account_moderation", "uk.timedout.msc4323"] {
+            capabilities[name] = json!({ "suspend": true, "lock": true });
         }
-    }))
+    }
+    json(&json!({ "capabilities": capabilities }))
 }
 
 /// `GET /.well-known/matrix/client`

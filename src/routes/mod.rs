@@ -24,6 +24,7 @@ mod media_preview;
 mod media_upload;
 mod membership;
 mod meta;
+mod moderation;
 mod mutual_rooms;
 mod notifications;
 mod openid;
@@ -123,6 +124,7 @@ pub fn table() -> Vec<Route> {
         reports::routes(),
         mutual_rooms::routes(),
         whois::routes(),
+        moderation::routes(),
         room_state::routes(),
         room_members::routes(),
         room_messages::routes(),

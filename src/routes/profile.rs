@@ -158,6 +158,7 @@ async fn authorise(
 ) -> Result<(Caller, ProfileRow), ApiError> {
     let read = profiles::select(user_id);
     let (caller, results) = access.authenticate_with(vec![read]).await?;
+    caller.must_not_be_suspended()?;
     if incoming.arg(1) != "displayname" {
         caller.must_not_be_guest()?;
     }

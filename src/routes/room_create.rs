@@ -46,6 +46,7 @@ async fn create(
     ];
     let (caller, results) = access.authenticate_with(reads).await?;
     caller.must_not_be_guest()?;
+    caller.must_not_be_suspended()?;
     let mut results = Results::new(results);
     let profiles: Vec<MemberProfileRow> = results.rows()?;
     if results.first::<AliasRow>()?.is_some() {

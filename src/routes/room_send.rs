@@ -18,7 +18,9 @@ use super::{Access, Answer, Caller, Incoming, Route, batched};
 use crate::durable::commands::redacts_of;
 use crate::durable::{KnownParent, NewEvent, RoomCommand, RoomReply, SendEvent, TransactionKey};
 use crate::error::{ApiError, ErrorCode};
+use crate::serving::{read_state, state};
 use crate::storage::database::{Results, Statement};
+use crate::storage::event_pages;
 use crate::storage::profiles::{self, MemberProfileRow};
 use crate::storage::relations::{self, NewRelation, ParentRow};
 use crate::storage::room_log::{self, TransactionEventRow};
@@ -266,9 +268,27 @@ pub(super) async fn send_to(
     room_id: &OwnedRoomId,
     send: SendEvent,
 ) -> Result<OwnedEventId, ApiError> {
+    if caller.is_suspended {
+        must_be_own_redaction(caller, &send.event).await?;
+    }
     match caller.context.room(room_id, RoomCommand::Send(send)).await? {
         RoomReply::Event { event_id, .. } => Ok(event_id),
         other => Err(ApiError::internal(format!("the room answered a send with {other:?}"))),
+    }
+}
+
+/// Who is suspended may take back what they have sent, and nothing else.
+async fn must_be_own_redaction(caller: &Caller, event: &NewEvent) -> Result<(), ApiError> {
+    let target = event.redacts.as_ref().filter(|_| event.event_type == "m.room.redaction");
+    let read: Vec<Statement> = target
+        .map(|target| event_pages::by_id(std::slice::from_ref(target)))
+        .map(state)
+        .into_iter()
+        .collect();
+    let found = read_state(&mut Results::new(caller.context.batch(read).await?))?;
+    match found.first() {
+        Some(found) if found.pdu.sender == caller.user_id => Ok(()),
+        _ => caller.must_not_be_suspended(),
     }
 }
 

@@ -54,6 +54,7 @@ async fn upgrade(access: Access, incoming: Incoming) -> Result<Answer, ApiError>
     ];
     let (caller, results) = access.authenticate_with(reads).await?;
     caller.must_not_be_guest()?;
+    caller.must_not_be_suspended()?;
     let mut results = Results::new(results);
     let profiles: Vec<MemberProfileRow> = results.rows()?;
     let old: Option<RoomVersionRow> = results.first()?;

@@ -21,6 +21,8 @@ pub struct TokenRow {
     pub deactivated: bool,
     #[serde(deserialize_with = "boolean")]
     pub is_locked: bool,
+    #[serde(deserialize_with = "boolean")]
+    pub is_suspended: bool,
     /// The first request with this token ends the refresh token that it was made with.
     #[serde(deserialize_with = "boolean")]
     pub ends_refresh_token: bool,
@@ -31,6 +33,7 @@ pub fn select(token: &str) -> Statement {
     Statement::new(
         "SELECT t.id AS token_id, t.user_id, t.device_id, t.valid_until_ms,
                 u.is_guest, u.admin AS is_admin, u.deactivated, u.locked AS is_locked,
+                u.suspended AS is_suspended,
                 t.refresh_token_id IS NOT NULL AND NOT coalesce(t.used, 0) AS ends_refresh_token
          FROM access_tokens t JOIN users u ON u.name = t.user_id
          WHERE t.token = ?1",
@@ -50,6 +53,7 @@ impl TokenRow {
             is_admin: false,
             deactivated: false,
             is_locked: false,
+            is_suspended: false,
             ends_refresh_token: false,
         }
     }
@@ -61,6 +65,7 @@ pub fn select_without(user_id: &UserId, device_id: Option<&DeviceId>) -> Stateme
     Statement::new(
         "SELECT 0 AS token_id, u.name AS user_id, d.device_id, NULL AS valid_until_ms,
                 u.is_guest, u.admin AS is_admin, u.deactivated, u.locked AS is_locked,
+                u.suspended AS is_suspended,
                 0 AS ends_refresh_token
          FROM users u LEFT JOIN devices d ON d.user_id = u.name AND d.device_id = ?2
          WHERE u.name = ?1",

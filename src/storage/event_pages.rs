@@ -56,6 +56,17 @@ pub fn of_room(room_id: &RoomId, event_id: &EventId) -> Selection {
     selection
 }
 
+/// One event, whatever its room.
+pub fn one(event_id: &EventId) -> Selection {
+    let mut selection = Selection::new();
+    let event_id = selection.bind(event_id.as_str());
+    selection.push(&format!(
+        "SELECT stream_ordering FROM events WHERE event_id = {event_id}
+           AND rejection_reason IS NULL"
+    ));
+    selection
+}
+
 /// Events by id, whichever they are.
 pub fn by_id(event_ids: &[OwnedEventId]) -> Selection {
     let mut selection = Selection::new();

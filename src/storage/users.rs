@@ -19,6 +19,8 @@ pub struct UserRow {
     pub deactivated: bool,
     #[serde(deserialize_with = "boolean")]
     pub locked: bool,
+    #[serde(deserialize_with = "boolean")]
+    pub suspended: bool,
 }
 
 /// A user who is about to exist.
@@ -55,7 +57,7 @@ impl NewUser {
     }
 }
 
-const COLUMNS: &str = "name, password_hash, admin, is_guest, deactivated, locked";
+const COLUMNS: &str = "name, password_hash, admin, is_guest, deactivated, locked, suspended";
 
 /// Reads the [`UserRow`]s that exist of these: by unique index.
 pub fn select(user_ids: &[OwnedUserId]) -> Statement {
@@ -146,4 +148,18 @@ pub fn set_password_hash(user_id: &UserId, hash: &str) -> Statement {
     Statement::new("UPDATE users SET password_hash = ?2 WHERE name = ?1")
         .bind(user_id.as_str())
         .bind(hash)
+}
+
+/// Sets whether somebody is locked out.
+pub fn set_locked(user_id: &UserId, locked: bool) -> Statement {
+    Statement::new("UPDATE users SET locked = ?2 WHERE name = ?1")
+        .bind(user_id.as_str())
+        .bind(locked)
+}
+
+/// Sets whether somebody may only read.
+pub fn set_suspended(user_id: &UserId, suspended: bool) -> Statement {
+    Statement::new("UPDATE users SET suspended = ?2 WHERE name = ?1")
+        .bind(user_id.as_str())
+        .bind(suspended)
 }
