@@ -13,6 +13,7 @@ URL is a running server with DEVELOPMENT=true, RATE_LIMITS=off and REGISTRATION=
   --quick       a few samples of everything
   --memory      also fill a database with 1,000 rooms of 1,000 events, and look at the memory
   --idle        what one client costs a day that waits and is told nothing, and nothing else
+  --flat        how syncs grow with rooms, events and the age of their since, and nothing else
   --json FILE   write what was measured
   --help`;
 
@@ -37,7 +38,8 @@ try {
 
 function parseFlags() {
   const options = { quick: { type: "boolean" }, memory: { type: "boolean" },
-    idle: { type: "boolean" }, json: { type: "string" }, help: { type: "boolean" } };
+    idle: { type: "boolean" }, flat: { type: "boolean" }, json: { type: "string" },
+    help: { type: "boolean" } };
   try {
     return parseArgs({ options, allowPositionals: true });
   } catch (error) {
@@ -46,7 +48,7 @@ function parseFlags() {
 }
 
 /** Resolves with the number of budgets that are broken. */
-async function bench(url, { quick, memory, idle, json }) {
+async function bench(url, { quick, memory, idle, flat, json }) {
   const { BenchServer } = await import("./bench/server.mjs");
   const { printTable } = await import("./bench/report.mjs");
   const size = quick ? "quick" : "full";
@@ -61,14 +63,17 @@ async function bench(url, { quick, memory, idle, json }) {
     };
     await (url ? count(url) : withServer(BenchServer, {}, count));
     printTable("One idle client, a day", result.idle);
+  } else if (flat) {
+    if (url) await compare(url, size, result);
+    else await withServer(BenchServer, {}, (own) => compare(own, size, result));
+    await addAge(size, result);
   } else if (url) await measure(url, size, "endpoints", commitsMax.near, result);
   else {
     await withServer(BenchServer, {}, (own) =>
       measure(own, size, "endpoints", commitsMax.near, result));
     await withServer(BenchServer, { LATENCY_MS: productionLatencyMs }, (own) =>
       measure(own, size, "endpoints_with_latency", commitsMax.far, result));
-    const { measureAge } = await import("./bench/age.mjs");
-    result.findings.push(...(await measureAge(size)));
+    await addAge(size, result);
   }
   if (memory) {
     const { measureMemory } = await import("./bench/memory.mjs");
@@ -106,11 +111,7 @@ async function measure(url, size, name, commits, result) {
   if (!isFar) {
     const sizes = size === "quick" ? { ...budgets.fullSizes, rooms: [10, 60] } : undefined;
     result.findings.push(...(await budgets.countAll(client, sizes)).list);
-    const { flatSizes, measureFlat } = await import("./bench/flat.mjs");
-    const flat = await measureFlat(client, flatSizes[size]);
-    result.flat = flat.times;
-    result.findings.push(...flat.findings.list);
-    printTable("Few and many", flat.times);
+    await addFlat(client, size, result);
     const roomCount = size === "quick" ? 60 : 300;
     result.findings.push(...(await budgets.timeSendsUnderLoad(client, roomCount)).list);
   }
@@ -118,4 +119,25 @@ async function measure(url, size, name, commits, result) {
   const where = isFar ? " (with latency)" : "";
   result.findings.push(...groups.map((each) => ({ ...each, budget: each.budget + where })));
   await client.close();
+}
+
+async function compare(url, size, result) {
+  const { Client } = await import("./bench/client.mjs");
+  const client = new Client(url);
+  await addFlat(client, size, result);
+  await client.close();
+}
+
+async function addFlat(client, size, result) {
+  const { flatSizes, measureFlat } = await import("./bench/flat.mjs");
+  const { printTable } = await import("./bench/report.mjs");
+  const flat = await measureFlat(client, flatSizes[size]);
+  result.flat = flat.times;
+  result.findings.push(...flat.findings.list);
+  printTable("Few and many", flat.times);
+}
+
+async function addAge(size, result) {
+  const { measureAge } = await import("./bench/age.mjs");
+  result.findings.push(...(await measureAge(size)));
 }

@@ -293,6 +293,13 @@ fn syncs_and_contexts_are_narrowed_to_what_others_relate_to() {
         assert_eq!(ids(&timeline["events"]), std::slice::from_ref(&root));
         assert_eq!(timeline["limited"], false);
     }
+    let create = house.server.rows("SELECT event_id FROM events WHERE type = 'm.room.create'");
+    let create = create[0]["event_id"].as_str().unwrap();
+    react(&house, &room_id, &bob, create, "+").ok();
+    let related = json!({ "related_by_senders": [bob.user_id] });
+    let filter = json!({ "room": { "state": related, "timeline": { "limit": 1 } } });
+    let answer = get("sync?", &filter.to_string()).ok();
+    assert_eq!(ids(&answer["rooms"]["join"][&room_id]["state"]["events"]), [create]);
     let context = format!("rooms/{room_id}/context/{alone}?");
     let answer = get(&context, &threads.to_string()).ok();
     assert_eq!(ids(&answer["events_before"]), [root]);

@@ -195,7 +195,7 @@ fn push_filter(selection: &mut Selection, filter: &EventFilter) {
     push_related_by(selection, &filter.related_by);
 }
 
-fn push_related_by(selection: &mut Selection, related_by: &RelatedBy) {
+pub(super) fn push_related_by(selection: &mut Selection, related_by: &RelatedBy) {
     if related_by.is_empty() {
         return;
     }

@@ -1,14 +1,14 @@
 //! `event_relations` as it is read: what is shown with an event, and the events that are about one.
 //! The room's writer fills it: `room_log`.
 
-use myelin_protocol::filter::EventFilter;
+use myelin_protocol::filter::{EventFilter, RelatedBy};
 use myelin_protocol::relations::Parent;
 use myelin_protocol::sync_token::RoomStreamToken;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde::{Deserialize, Serialize};
 
 use super::database::{Statement, boolean};
-use super::event_pages::{Direction, PageQuery, push_place, visible_until};
+use super::event_pages::{Direction, PageQuery, push_place, push_related_by, visible_until};
 use super::events::{Selection, reader};
 use super::stream_positions::{StreamName, current};
 
@@ -123,6 +123,24 @@ pub fn before_joining(event_ids: &[OwnedEventId], user_or_token: &str) -> Select
                AND m.event_stream_ordering < e.stream_ordering)"
     ));
     selection
+}
+
+/// Reads the ids of those of these events that others of their rooms relate to in this way.
+pub fn related(event_ids: &[OwnedEventId], related_by: &RelatedBy) -> Statement {
+    let mut selection = Selection::new();
+    let ids = selection.bind_json(&event_ids);
+    selection.push(&format!(
+        "SELECT e.event_id FROM json_each({ids}) i
+         CROSS JOIN events e ON e.event_id = i.value WHERE 1"
+    ));
+    push_related_by(&mut selection, related_by);
+    selection.into_statement()
+}
+
+/// The id of an event.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EventIdRow {
+    pub event_id: OwnedEventId,
 }
 
 /// A page of the events that are about one.

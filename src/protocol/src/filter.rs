@@ -74,19 +74,14 @@ impl Deref for EventFilter {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct SyncRelations {
     #[serde(default)]
-    room: RoomRelations,
+    pub room: RoomRelations,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-struct RoomRelations {
-    #[serde(default)]
-    timeline: RelatedBy,
-}
-
-impl SyncRelations {
-    pub fn timeline(self) -> RelatedBy {
-        self.room.timeline
-    }
+#[serde(default)]
+pub struct RoomRelations {
+    pub timeline: RelatedBy,
+    pub state: RelatedBy,
 }
 
 /// Whether the form in which a filter wants events is one that there is.

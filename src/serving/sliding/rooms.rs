@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use myelin_protocol::client_event::EventFormat;
-use myelin_protocol::filter::EventFilter;
+use myelin_protocol::filter::{EventFilter, RelatedBy};
 use myelin_protocol::sliding_sync::plan::told_of;
 use myelin_protocol::sliding_sync::{RoomPlan, RoomState, SentRoom};
 use myelin_protocol::sync::members::{MEMBER, Member, heroes, members_at};
@@ -141,6 +141,7 @@ fn wanted(plan: &RoomPlan) -> Wanted {
     Wanted {
         filter: FilterDefinition::default(),
         timeline: EventFilter::default(),
+        state_related_by: RelatedBy::default(),
         limit,
         reach: limit,
         blocks_timeline: limit == 0,

@@ -19,7 +19,7 @@ pub mod messages;
 mod reads;
 pub mod turn;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use myelin_protocol::client_event::EventFormat;
 use myelin_protocol::filter::{pdu_matches, project_fields, room_matches};
@@ -36,6 +36,7 @@ use crate::error::ApiError;
 use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
+use crate::storage::relations::{self, EventIdRow};
 use crate::storage::sync::{self, MembershipRow};
 use crate::storage::{event_pages, push_rules};
 use answer::{
@@ -44,7 +45,7 @@ use answer::{
 use changes::Changes;
 use extras::RoomExtras;
 use history::{histories, missing, readers};
-use reads::{Chunk, Contents, STATE_EVENTS_MAX, rooms_max};
+use reads::{Chunk, Contents, STATE_EVENTS_MAX, STATE_IDS_MAX, rooms_max};
 use turn::Turn;
 
 /// One request, as far as it decides what is answered.
@@ -207,6 +208,7 @@ impl Sync<'_> {
         rooms: &mut [RoomHistory<VisibleEvent>],
         contents: &mut Contents,
     ) -> Result<(), ApiError> {
+        self.retain_related_state(rooms).await?;
         let missing: BTreeSet<OwnedEventId> =
             rooms.iter().flat_map(|room| missing(room, contents)).collect();
         let missing: Vec<OwnedEventId> = missing.into_iter().collect();
@@ -227,6 +229,29 @@ impl Sync<'_> {
             let statement = serving::state(event_pages::by_id(ids));
             let mut results = Results::new(self.context.batch(vec![statement]).await?);
             contents.add_events(serving::read_state(&mut results)?);
+        }
+        Ok(())
+    }
+
+    /// Drops state events that nobody relates to, if the filter wants it so.
+    async fn retain_related_state(
+        &self,
+        rooms: &mut [RoomHistory<VisibleEvent>],
+    ) -> Result<(), ApiError> {
+        let related_by = &self.wanted.state_related_by;
+        if related_by.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = rooms.iter().flat_map(|room| room.state.values()).cloned().collect();
+        let mut related = HashSet::new();
+        for ids in ids.chunks(STATE_IDS_MAX) {
+            let batch = vec![relations::related(ids, related_by)];
+            let mut results = Results::new(self.context.batch(batch).await?);
+            let rows: Vec<EventIdRow> = results.rows()?;
+            related.extend(rows.into_iter().map(|row| row.event_id));
+        }
+        for room in rooms {
+            room.state.retain(|_, event_id| related.contains(event_id));
         }
         Ok(())
     }

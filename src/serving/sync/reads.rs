@@ -40,6 +40,9 @@ const STATE_CHANGES_MAX: usize = 5_000;
 /// The most state events that are read at once.
 pub const STATE_EVENTS_MAX: usize = 1_000;
 
+/// The most ids of state events in one statement: they are one value of at most 2 MB.
+pub const STATE_IDS_MAX: usize = 10_000;
+
 /// How many rooms are read at once.
 pub fn rooms_max(wanted: &Wanted, is_initial: bool) -> usize {
     let rooms_max = (BATCH_EVENTS_MAX / (wanted.reach + 1)).max(1);

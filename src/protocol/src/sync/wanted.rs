@@ -4,8 +4,8 @@ use ruma::api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilt
 
 use super::state::{StateIds, StateKey};
 use crate::filter::{
-    EventFilter, Filterable, SyncRelations, TIMELINE_LIMIT_DEFAULT, blocks_all_room_events,
-    room_event_matches,
+    EventFilter, Filterable, RelatedBy, SyncRelations, TIMELINE_LIMIT_DEFAULT,
+    blocks_all_room_events, room_event_matches,
 };
 
 /// The most timeline events of a room: a longer history is for `/messages`.
@@ -21,6 +21,8 @@ pub struct Wanted {
     pub filter: FilterDefinition,
     /// That of timelines.
     pub timeline: EventFilter,
+    /// What others must say of state events.
+    pub state_related_by: RelatedBy,
     /// How many timeline events of a room.
     pub limit: usize,
     /// How far back in a room they are looked for, in events: not all may be the reader's.
@@ -36,7 +38,7 @@ pub struct Wanted {
 impl Wanted {
     pub fn new(filter: FilterDefinition, relations: SyncRelations, state_after: bool) -> Self {
         let own = filter.room.timeline.clone();
-        let timeline = EventFilter { own, related_by: relations.timeline() };
+        let timeline = EventFilter { own, related_by: relations.room.timeline };
         let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
         let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
         let limit = limit.min(TIMELINE_EVENTS_MAX);
@@ -48,6 +50,7 @@ impl Wanted {
             lazy_members: filter.room.state.lazy_load_options != LazyLoadOptions::Disabled,
             state_after,
             timeline,
+            state_related_by: relations.room.state,
             filter,
         }
     }
