@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::durable::{PushCommand, RoomCommand};
 use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
-use crate::serving::search;
+use crate::serving::{expiry, search};
 use crate::storage::database::Results;
 use crate::storage::delayed_events::RoomRow;
 use crate::storage::event_push_summary::{self, Range};
@@ -46,6 +46,7 @@ pub async fn run(context: &Context) {
     // Those that were not told to look, and those whose services did not take it.
     context.tell_services();
     report("sending delayed events", send_delayed(context).await);
+    report("forgetting messages", expiry::forget(context).await);
     report("leaving rooms", deactivation::resume(context).await);
     report("ending typing", end_typing(context).await);
     report("taking people offline", presence::expire(context).await);

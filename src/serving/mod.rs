@@ -16,6 +16,7 @@
 
 pub mod aggregations;
 pub mod device_keys;
+pub mod expiry;
 mod group_states;
 pub mod legacy;
 mod room_access;
@@ -30,6 +31,7 @@ use std::collections::{HashMap, HashSet};
 use myelin_protocol::client_event::{EventFormat, EventFormatter, UnsignedExtras};
 use myelin_protocol::redaction::redact;
 use myelin_protocol::room_state::membership;
+use myelin_protocol::self_destruction::self_destructs_ms;
 use myelin_protocol::visibility::{StateAtEvent, can_see_event, is_never_shown};
 use ruma::events::TimelineEventType;
 use ruma::events::room::member::MembershipState;
@@ -246,7 +248,10 @@ impl Reader {
             relations,
             include_room_state: false,
         };
-        EventFormatter { rules: &event.rules, format, now_ms }.format(&event.pdu, &extras)
+        let has_expired = self_destructs_ms(&event.pdu).is_some_and(|until_ms| until_ms <= now_ms);
+        let pruned = has_expired.then(|| redact(&event.pdu, &event.rules).ok()).flatten();
+        let shown = pruned.as_ref().unwrap_or(&event.pdu);
+        EventFormatter { rules: &event.rules, format, now_ms }.format(shown, &extras)
     }
 
     /// Only the device that sent an event learns its transaction id.

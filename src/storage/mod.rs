@@ -17,6 +17,7 @@ pub mod e2e_device_keys;
 pub mod e2e_one_time_keys;
 pub mod e2e_room_keys;
 pub mod e2e_room_keys_versions;
+pub mod event_expiry;
 pub mod event_pages;
 pub mod event_push_actions;
 pub mod event_push_counts;

@@ -126,17 +126,20 @@ pub fn write(rows: &[WordsRow<'_>], redacted: &[String], position: i64) -> Vec<S
         batch.push(Statement::new(words).bind_json(&rows));
     }
     if !redacted.is_empty() {
-        let words = "DELETE FROM search_words WHERE rowid IN (
-             SELECT s.stream_ordering FROM json_each(?1) w
-             CROSS JOIN search_events s ON s.event_id = w.value)";
-        let events = "DELETE FROM search_events
-             WHERE event_id IN (SELECT value FROM json_each(?1))";
-        batch.push(Statement::new(words).bind_json(&redacted));
-        batch.push(Statement::new(events).bind_json(&redacted));
+        batch.extend(delete(redacted));
     }
     let advance = "UPDATE search_position SET stream_ordering = CAST(?1 AS INTEGER) WHERE id = 1";
     batch.push(Statement::new(advance).bind(position));
     batch
+}
+
+/// Takes away the words of these events.
+pub fn delete(event_ids: &[String]) -> [Statement; 2] {
+    let words = "DELETE FROM search_words WHERE rowid IN (
+         SELECT s.stream_ordering FROM json_each(?1) w
+         CROSS JOIN search_events s ON s.event_id = w.value)";
+    let events = "DELETE FROM search_events WHERE event_id IN (SELECT value FROM json_each(?1))";
+    [words, events].map(|sql| Statement::new(sql).bind_json(&event_ids))
 }
 
 /// What is looked for.

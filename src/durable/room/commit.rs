@@ -6,6 +6,7 @@ use myelin_protocol::pdu::Pdu;
 use myelin_protocol::relations::{self, Relation};
 use myelin_protocol::room_snapshot::RoomSnapshot;
 use myelin_protocol::room_state::{Member, membership};
+use myelin_protocol::self_destruction::self_destructs_ms;
 use ruma::events::TimelineEventType;
 use ruma::events::room::member::MembershipState;
 use ruma::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
@@ -18,6 +19,7 @@ use super::{Room, delayed, facts, push, related};
 use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
+use crate::storage::event_expiry::{self, ExpiryRow};
 use crate::storage::room_log::{self, BodyRow, EdgeRow, EventRow, RedactionRow, RelationRow};
 use crate::storage::room_log::{PositionRow, ThreadRow, TransactionRow};
 use crate::storage::room_state_log::{self, EventGroupRow, GroupIdRow, GroupStateRow};
@@ -229,6 +231,7 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     batch.extend(transactions(room_id, &decided.events, now_ms));
     batch.extend(relations(room_id, &events));
     batch.extend(redactions(room_id, &events, now_ms));
+    batch.extend(expiries(&events));
     batch.extend(push::statements(decided));
     let (state, changes_members) = state(context.server_name(), room, decided, now_ms);
     batch.extend(state);
@@ -336,6 +339,15 @@ fn redactions(room_id: &str, events: &[&Pdu], now_ms: u64) -> Vec<Statement> {
     let mut statements = vec![room_log::insert_redactions(&rows, now_ms)];
     statements.extend(room_log::delete_relations(room_id, &rows));
     statements
+}
+
+fn expiries(events: &[&Pdu]) -> Option<Statement> {
+    let row = |event: &&Pdu| {
+        let expiry_ts = self_destructs_ms(event)?;
+        Some(ExpiryRow { event_id: event.event_id.to_string(), expiry_ts })
+    };
+    let rows: Vec<ExpiryRow> = events.iter().filter_map(row).collect();
+    (!rows.is_empty()).then(|| event_expiry::insert(&rows))
 }
 
 fn relations(room_id: &str, events: &[&Pdu]) -> Vec<Statement> {

@@ -35,6 +35,7 @@
 //! | `push_audience` | who of a room is to be notified |
 //! | `search_terms` | words, and what somebody searches for |
 //! | `sync_token` | positions that clients keep |
+//! | `self_destruction` | messages that say until when they may be read |
 //! | `to_device` | messages to devices |
 //! | `thread_subscriptions` | the threads that a user follows |
 //! | `token` | access and refresh tokens |
@@ -73,6 +74,7 @@ pub mod room_state;
 pub mod room_upgrade;
 pub mod room_version;
 pub mod search_terms;
+pub mod self_destruction;
 pub mod signing_key;
 pub mod sliding_sync;
 pub mod space;
