@@ -106,7 +106,7 @@ fn the_protocol_is_pure() {
 /// Which other parts of the crate each part may name. Everyone may name `error` and `log`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &["storage", "context"]),
-    ("durable", &["durable", "outbound", "storage", "context", "config"]),
+    ("durable", &["durable", "serving", "outbound", "storage", "context", "config"]),
     ("serving", &["serving", "storage", "context"]),
     ("outbound", &["outbound", "context", "config"]),
     ("accounts", &["accounts", "outbound", "storage", "durable", "context", "config"]),
