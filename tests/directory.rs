@@ -132,6 +132,47 @@ fn the_public_list_is_searched_and_says_what_a_room_is() {
 }
 
 #[test]
+fn the_public_list_is_narrowed_to_types_of_rooms() {
+    let house = House::new();
+    let alice = house.account("alice");
+    let create = |room_type: Option<&str>| {
+        let content = room_type.map_or(json!({}), |room_type| json!({ "type": room_type }));
+        let body = json!({ "visibility": "public", "creation_content": content });
+        house.server.post(&alice, &format!("{V3}/createRoom"), body).ok()["room_id"].clone()
+    };
+    let (plain, space, game) = (create(None), create(Some("m.space")), create(Some("org.game")));
+    let list = |types: Value| {
+        let body = json!({ "filter": { "room_types": types }, "limit": 2 });
+        let mut page = house.server.post(&alice, &format!("{V3}/publicRooms"), body.clone()).ok();
+        let mut found = std::mem::take(page["chunk"].as_array_mut().unwrap());
+        while let Some(since) = page["next_batch"].as_str() {
+            let mut body = body.clone();
+            body["since"] = json!(since);
+            page = house.server.post(&alice, &format!("{V3}/publicRooms"), body).ok();
+            found.append(page["chunk"].as_array_mut().unwrap());
+        }
+        found
+    };
+    let ids = |types: Value| {
+        let mut ids: Vec<Value> = list(types).iter().map(|room| room["room_id"].clone()).collect();
+        ids.sort_by_key(Value::to_string);
+        ids
+    };
+    let sorted = |mut rooms: Vec<&Value>| {
+        rooms.sort_by_key(|room| room.to_string());
+        rooms.into_iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ids(json!(["m.space"])), [space.clone()]);
+    assert_eq!(ids(json!([null])), [plain.clone()]);
+    assert_eq!(ids(json!([null, "m.space"])), sorted(vec![&plain, &space]));
+    assert_eq!(ids(json!(["org.other"])), [Value::Null; 0]);
+    let all = sorted(vec![&plain, &space, &game]);
+    assert_eq!((ids(json!([])), ids(Value::Null)), (all.clone(), all));
+    assert_eq!(list(json!(["org.game"]))[0]["room_type"], "org.game");
+    assert_eq!(list(json!([null]))[0]["room_type"], Value::Null);
+}
+
+#[test]
 fn the_public_list_is_paged_on_and_back() {
     let house = House::new();
     let (alice, bob) = (house.account("alice"), house.account("bob"));

@@ -337,6 +337,8 @@ fn a_stranger_and_a_guest_read_a_room_that_everyone_may_read() {
         let body = house.server.get(stranger, &messages).ok();
         assert_eq!(body["chunk"][0]["content"]["body"], "public");
     }
+    let all = format!("{V3}/initialSync");
+    house.server.get(&guest, &all).error(403, "M_GUEST_ACCESS_FORBIDDEN");
     house.server.get(&guest, &format!("{V3}/events?timeout=0")).error(400, "M_MISSING_PARAM");
     house.server.get(&guest, &format!("{V3}/events?timeout=0&room_id={open}")).ok();
 }

@@ -67,6 +67,7 @@ async fn initial_sync(access: Access, incoming: Incoming) -> Result<Answer, ApiE
         stream_positions::select_all(),
     ];
     let (caller, results) = access.authenticate_with(batch).await?;
+    caller.must_not_be_guest()?;
     let mut results = Results::new(results);
     let rows: Vec<InitialRoomRow> = results.rows()?;
     let reader = reader(&caller, results.rows()?);
