@@ -218,7 +218,8 @@ test("people on three libraries share a room and all that can be done in it", as
   await t.test("the list of threads", () => listThreads(people, room, roots));
   const alicesNew = await startJs(t, server, log, "alice");
   await pageToCreation(alicesNew.client, room);
-  const bobsNew = new DrivenPerson(t, await followWith(t, witness, "bob", "sync_service", password));
+  const bobsPhone = await followWith(t, witness, "bob", "sync_service", password);
+  const bobsNew = new DrivenPerson(t, bobsPhone);
   await bobsNew.client.call("page_back", { room });
   const davesNew = new DrivenPerson(t, await startNio(t, witness, "dave", password));
   const newDevices = [alicesNew, bobsNew, davesNew];
