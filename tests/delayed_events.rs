@@ -491,11 +491,14 @@ fn what_is_sent_later_is_limited_like_anything_else_and_waits_for_its_turn() {
     for txn in ["1", "2", "3", "4", "5", "6"] {
         house.delay_message(&house.bob, txn, 5_000).ok();
     }
+    house.delay_message(&house.alice, "on-time", 7_000).ok();
     // Five tokens are left, with the one that has come back.
     house.pass(5_000);
     assert_eq!((house.sent(), house.scheduled(&house.bob).len()), (5, 1));
-    house.pass(5_000);
-    assert_eq!((house.sent(), house.scheduled(&house.bob).len()), (6, 0));
+    house.pass(2_000);
+    assert_eq!(house.messages(&house.alice)[0]["content"]["body"], "on-time");
+    house.pass(3_000);
+    assert_eq!((house.sent(), house.scheduled(&house.bob).len()), (7, 0));
 
     let id = delay_id(house.delay_message(&house.alice, "1", 60_000));
     let restarts = (0..6).map(|_| house.act("", &id, "restart").status);

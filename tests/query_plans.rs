@@ -459,7 +459,7 @@ fn delayed_events_are_found_by_index() {
     statements.push(delayed_events::restart("d", Some("t"), 1));
     statements.push(delayed_events::cancel("d", Some("t"), 1));
     statements.push(delayed_events::select_due(&room_id, "b", Chosen::Due(1)));
-    statements.push(delayed_events::select_next(&room_id));
+    statements.push(delayed_events::select_next(&room_id, 1));
     statements.push(delayed_events::cancel_by_state(&room_id, &[]));
     statements.push(delayed_events::select_transaction("t", &room_id, Some("x")));
     statements.extend(delayed_events::take(&delayed));

@@ -1,7 +1,6 @@
 //! Asking Cloudflare's TURN service for credentials that end by themselves.
 
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::SMALL_ANSWER;
 use crate::config::Config;
@@ -23,35 +22,6 @@ pub struct TurnServer {
     pub uris: Vec<String>,
     pub username: String,
     pub password: String,
-}
-
-#[derive(Deserialize)]
-struct IceServers {
-    #[serde(rename = "iceServers")]
-    ice_servers: OneOrMany<IceServer>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    Many(Vec<T>),
-    One(T),
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::Many(list) => list,
-            Self::One(one) => vec![one],
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct IceServer {
-    urls: OneOrMany<String>,
-    username: Option<String>,
-    credential: Option<String>,
 }
 
 impl<'a> TurnKey<'a> {
@@ -79,18 +49,25 @@ impl<'a> TurnKey<'a> {
         if !answer.status().is_success() {
             return Err(no_credentials(&format!("it answers {}", answer.status())));
         }
-        let servers: IceServers = serde_json::from_slice(answer.body())
+        let answer: Value = serde_json::from_slice(answer.body())
             .map_err(|error| no_credentials(&error.to_string()))?;
-        read(servers).ok_or_else(|| no_credentials("its answer has none"))
+        read(&answer).ok_or_else(|| no_credentials("its answer has none"))
     }
 }
 
-/// The server that wants credentials. Browsers refuse port 53, and wait for it in vain.
-fn read(servers: IceServers) -> Option<TurnServer> {
-    servers.ice_servers.into_vec().into_iter().find_map(|server| {
-        let uses_port_53 = |uri: &str| uri.split('?').next().is_some_and(|u| u.ends_with(":53"));
-        let uris = server.urls.into_vec().into_iter().filter(|uri| !uses_port_53(uri)).collect();
-        Some(TurnServer { uris, username: server.username?, password: server.credential? })
+/// The server that wants credentials: of a list, or the only one. Browsers refuse port 53, and wait
+/// for it in vain.
+fn read(answer: &Value) -> Option<TurnServer> {
+    let servers = &answer["iceServers"];
+    let servers = servers.as_array().map_or(std::slice::from_ref(servers), Vec::as_slice);
+    let server = servers.iter().find(|server| server["credential"].is_string())?;
+    let text = |name: &str| server[name].as_str().map(str::to_owned);
+    let uris = server["urls"].as_array()?.iter().filter_map(Value::as_str);
+    let is_open = |uri: &&str| !uri.split('?').next().is_some_and(|uri| uri.ends_with(":53"));
+    Some(TurnServer {
+        uris: uris.filter(is_open).map(str::to_owned).collect(),
+        username: text("username")?,
+        password: text("credential")?,
     })
 }
 

@@ -227,7 +227,7 @@ pub(super) fn add_profile(
     rows: &[MemberProfileRow],
 ) {
     if let Some(row) = rows.iter().find(|row| row.user_id == target) {
-        row.profile.add_to(content);
+        profiles::add_to_member(content, row.displayname.as_deref(), row.avatar_url.as_deref());
     }
 }
 

@@ -169,8 +169,8 @@ pub(super) fn creator(user_id: &UserId, profiles: &[MemberProfileRow]) -> Creato
     let profile = profiles.iter().find(|row| row.user_id == user_id);
     Creator {
         user_id: user_id.to_owned(),
-        displayname: profile.and_then(|row| row.profile.displayname.clone()),
-        avatar_url: profile.and_then(|row| row.profile.avatar_url.clone()),
+        displayname: profile.and_then(|row| row.displayname.clone()),
+        avatar_url: profile.and_then(|row| row.avatar_url.clone()),
     }
 }
 

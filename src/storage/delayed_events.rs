@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use super::database::Statement;
 use super::events::reader;
-use super::profiles::MemberProfile;
 
 /// An event that is to be sent later.
 pub struct NewDelayedEvent<'a> {
@@ -186,8 +185,8 @@ pub struct DueRow {
     #[serde(deserialize_with = "super::database::boolean")]
     pub is_guest: bool,
     /// The profile of whose membership it is, if it is one.
-    #[serde(flatten)]
-    pub profile: MemberProfile,
+    pub displayname: Option<String>,
+    pub avatar_url: Option<String>,
 }
 
 /// Which events of a room are to be sent.
@@ -227,10 +226,13 @@ pub struct NextRow {
     pub send_ts: Option<u64>,
 }
 
-/// Reads the [`NextRow`] of a room.
-pub fn select_next(room_id: &RoomId) -> Statement {
-    Statement::new("SELECT min(send_ts) AS send_ts FROM delayed_events WHERE room_id = ?1")
-        .bind(room_id.as_str())
+/// Reads the [`NextRow`] of a room: after this time.
+pub fn select_next(room_id: &RoomId, now_ms: u64) -> Statement {
+    Statement::new(
+        "SELECT min(send_ts) AS send_ts FROM delayed_events WHERE room_id = ?1 AND send_ts > ?2",
+    )
+    .bind(room_id.as_str())
+    .bind(now_ms)
 }
 
 /// Reads the [`RoomRow`]s of rooms that have forgotten to send what has been due before this time.

@@ -103,29 +103,23 @@ pub fn remove_field(user_id: &UserId, name: &str) -> Statement {
 
 /// What member events carry of a user's profile.
 #[derive(Debug, Deserialize)]
-pub struct MemberProfile {
+pub struct MemberProfileRow {
+    pub user_id: OwnedUserId,
     pub displayname: Option<String>,
     pub avatar_url: Option<String>,
 }
 
-impl MemberProfile {
-    /// Adds it to the content of a member event, unless that has its own.
-    pub fn add_to(&self, content: &mut Map<String, Value>) {
-        let fields = [("displayname", &self.displayname), ("avatar_url", &self.avatar_url)];
-        for (name, value) in fields {
-            if let Some(value) = value {
-                content.entry(name).or_insert_with(|| value.as_str().into());
-            }
+/// Adds a display name and an avatar to a member event, unless it has its own.
+pub fn add_to_member(
+    content: &mut Map<String, Value>,
+    displayname: Option<&str>,
+    avatar_url: Option<&str>,
+) {
+    for (name, value) in [("displayname", displayname), ("avatar_url", avatar_url)] {
+        if let Some(value) = value {
+            content.entry(name).or_insert_with(|| value.into());
         }
     }
-}
-
-/// Whose it is.
-#[derive(Debug, Deserialize)]
-pub struct MemberProfileRow {
-    pub user_id: OwnedUserId,
-    #[serde(flatten)]
-    pub profile: MemberProfile,
 }
 
 /// The profiles of the owner of a token and of these users: [`MemberProfileRow`]s.

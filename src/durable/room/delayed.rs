@@ -26,10 +26,11 @@ use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::delayed_events::{self, Chosen, DueRow, NewDelayedEvent, NextRow, SetState};
 use crate::storage::delayed_events::{ScheduledRow, TransactionRow};
+use crate::storage::profiles;
 
 /// When it is tried again what could not be done; each failure doubles it.
 const RETRY_MS: u64 = 1000;
-const RETRY_DOUBLINGS_MAX: u32 = 8;
+const RETRY_DOUBLINGS_MAX: u32 = 5;
 
 /// When the object is woken.
 #[derive(Default)]
@@ -42,7 +43,7 @@ pub struct Alarm {
 /// What is to be sent.
 struct Look {
     rows: Vec<DueRow>,
-    /// When the next is due.
+    /// When the next after them is due.
     next_ms: Option<u64>,
     push_rules_position: i64,
 }
@@ -141,9 +142,7 @@ impl Room {
             let wait_ms = row.user_next_ts.unwrap_or(now_ms).saturating_sub(now_ms);
             return Err(too_many(wait_ms));
         };
-        if let Some(at_ms) = row.room_next_ts {
-            self.set_alarm(context, at_ms).await;
-        }
+        self.set_alarm_for(context, row.room_next_ts).await;
         Ok(RoomReply::Delayed { delay_id })
     }
 
@@ -192,9 +191,7 @@ impl Room {
             let Look { rows, next_ms, push_rules_position } =
                 self.look(context, Chosen::Due(now_ms)).await?;
             if rows.is_empty() {
-                if let Some(at_ms) = next_ms {
-                    self.set_alarm(context, at_ms).await;
-                }
+                self.set_alarm_for(context, next_ms).await;
                 return Ok(None);
             }
             let delayed = |row: &DueRow| {
@@ -217,6 +214,7 @@ impl Room {
             }
             context.batch(vec![delayed_events::settle(&settled).unless_empty(&settled)]).await?;
             if wait_ms.is_some() {
+                self.set_alarm_for(context, next_ms).await;
                 return Ok(wait_ms);
             }
         }
@@ -225,7 +223,10 @@ impl Room {
     async fn look(&self, context: &Context, chosen: Chosen<'_>) -> Result<Look, ApiError> {
         let server_name = context.server_name().as_str();
         let due = delayed_events::select_due(&self.room_id, server_name, chosen);
-        let batch = vec![due, delayed_events::select_next(&self.room_id), push::position()];
+        // What is due is told apart from what is next by one and the same time.
+        let now_ms = if let Chosen::Due(now_ms) = chosen { now_ms } else { context.now_ms() };
+        let next = delayed_events::select_next(&self.room_id, now_ms);
+        let batch = vec![due, next, push::position()];
         let mut results = Results::new(context.batch(batch).await?);
         let rows = results.rows()?;
         let next: Option<NextRow> = results.first()?;
@@ -251,6 +252,12 @@ impl Room {
             crate::log::warn(&format!("{delay_id} was not sent into {room_id}: {error}"));
         }
         outcome
+    }
+
+    async fn set_alarm_for(&self, context: &Context, next_ms: Option<u64>) {
+        if let Some(at_ms) = next_ms {
+            self.set_alarm(context, at_ms).await;
+        }
     }
 
     /// Has the object woken at this time, or earlier.
@@ -332,7 +339,8 @@ fn membership_command(
         return Err(ApiError::forbidden("You cannot change this membership"));
     }
     if action.shows_profile() {
-        row.profile.add_to(&mut content);
+        let (name, avatar) = (row.displayname.as_deref(), row.avatar_url.as_deref());
+        profiles::add_to_member(&mut content, name, avatar);
     }
     Ok(RoomCommand::ChangeMembership(ChangeMembership {
         action,
