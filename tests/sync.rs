@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
+use support::notifiers::Notifiers;
 use support::{Account, Reply, Server};
 
 const SYNC: &str = "/_matrix/client/v3/sync";
@@ -646,6 +647,42 @@ fn a_sync_that_nobody_wakes_ends_on_time() {
     assert_eq!(reply.cost.round_trips.get(), 2);
     assert!(reply.ok()["rooms"].is_null());
     assert_eq!(server.platform.notifiers.waiting(), 0);
+}
+
+/// A sync that waits until something happens to it: its round trips, and how long it waited.
+fn wait_until(server: &Server, waiting: &Account, happens: fn(&Notifiers)) -> (u64, u64) {
+    let since = next(&sync(server, waiting, None, json!({}))).to_owned();
+    let since = next(&sync(server, waiting, Some(&since), json!({}))).to_owned();
+    let path = sync_path(Some(&since), &json!({}), "&timeout=30000");
+    let waits = server.request("GET", waiting, &path, &Value::Null);
+    let started_ms = server.platform.context().now_ms();
+    let platform = server.platform.clone();
+    let what = async move {
+        while platform.notifiers.waiting() == 0 {
+            yield_now().await;
+        }
+        happens(&platform.notifiers);
+    };
+    let reply = server.run(async move { join(waits, what).await.0 });
+    let round_trips = reply.cost.round_trips.get();
+    assert_eq!(next(&reply.ok()), since);
+    (round_trips, server.platform.context().now_ms() - started_ms)
+}
+
+#[test]
+fn a_sync_ends_when_its_client_hangs_up_and_looks_no_more() {
+    let server = quiet_server();
+    let alice = server.register("alice");
+    let (round_trips, waited_ms) = wait_until(&server, &alice, Notifiers::hang_up);
+    assert_eq!((round_trips, waited_ms < 1000), (2, true));
+}
+
+#[test]
+fn a_sync_looks_once_more_when_its_notifier_is_replaced() {
+    let server = quiet_server();
+    let alice = server.register("alice");
+    let (round_trips, waited_ms) = wait_until(&server, &alice, Notifiers::close);
+    assert_eq!((round_trips, waited_ms < 1000), (3, true));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use ruma::RoomId;
 #[derive(Default)]
 pub struct Notifiers {
     notifiers: RefCell<HashMap<u32, Notifier>>,
-    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<String>)>>,
+    /// What each waits for, and what tells it news, or that its client has gone.
+    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<Option<String>>)>>,
 }
 
 impl Notifiers {
@@ -34,7 +35,7 @@ impl Notifiers {
             for (ids, sender) in self.waiters.borrow().iter() {
                 if ids.iter().any(|id| concerned.contains(id)) {
                     // A waiter that has gone is not woken.
-                    let _ = sender.unbounded_send(concerned.news().to_owned());
+                    let _ = sender.unbounded_send(Some(concerned.news().to_owned()));
                 }
             }
             if announced == Announced::MembersNeeded {
@@ -56,6 +57,14 @@ impl Notifiers {
         Box::new(ChannelWaiter { woken, news: News::none(), platform })
     }
 
+    /// All clients that wait hang up.
+    pub fn hang_up(&self) {
+        for (_, sender) in self.waiters.take() {
+            // One that has gone cannot go once more.
+            let _ = sender.unbounded_send(None);
+        }
+    }
+
     /// Closes every wait, as a restart of the objects does.
     pub fn close(&self) {
         self.notifiers.borrow_mut().clear();
@@ -64,7 +73,7 @@ impl Notifiers {
 }
 
 struct ChannelWaiter {
-    woken: mpsc::UnboundedReceiver<String>,
+    woken: mpsc::UnboundedReceiver<Option<String>>,
     news: News,
     platform: Rc<dyn Platform>,
 }
@@ -76,13 +85,14 @@ impl Waiter for ChannelWaiter {
         let timeout: LocalBoxFuture<'_, ()> =
             Box::pin(async move { platform.sleep(timeout_ms).await });
         match select(self.woken.next(), timeout).await {
-            Either::Left((Some(text), _)) => {
+            Either::Left((Some(Some(text)), _)) => {
                 self.news.add_text(&text);
-                while let Ok(text) = self.woken.try_recv() {
+                while let Ok(Some(text)) = self.woken.try_recv() {
                     self.news.add_text(&text);
                 }
                 Waited::Woken
             }
+            Either::Left((Some(None), _)) => Waited::HungUp,
             Either::Left((None, _)) => Waited::Closed,
             Either::Right(_) => Waited::TimedOut,
         }
