@@ -350,6 +350,14 @@ impl Context {
         services.filter(|service| service.url.is_some()).cloned()
     }
 
+    /// Whether somebody may send only so fast: not if they are of an application service that
+    /// is not limited.
+    pub fn limits_sending(&self, user_id: &UserId) -> bool {
+        let mut services = self.config.application_services.iter();
+        let is_exempt = |one: &Rc<ApplicationService>| !one.rate_limited && one.owns_user(user_id);
+        self.config.rate_limits && !services.any(is_exempt)
+    }
+
     /// Has application services told what has been written, after the answer has been sent.
     pub fn tell_services(&self) {
         if self.services_that_listen().next().is_none() {

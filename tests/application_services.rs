@@ -36,6 +36,13 @@ fn server() -> Server {
     Server::with(&[("APPLICATION_SERVICES", &registrations().to_string())])
 }
 
+fn limited_server(rate_limited: bool) -> Server {
+    let mut services = registrations();
+    services[0]["rate_limited"] = json!(rate_limited);
+    let services = services.to_string();
+    Server::with(&[("APPLICATION_SERVICES", &services), ("RATE_LIMITS", "on")])
+}
+
 /// The bridge's token, to be used with `?user_id=`.
 fn bridge() -> Account {
     account(&json!({ "user_id": "@bridgebot:example.org", "access_token": TOKEN }))
@@ -438,4 +445,58 @@ fn networks_have_lists_of_rooms() {
     server.post(&alice, "/_matrix/client/v3/publicRooms", wrong).error(400, "M_INVALID_PARAM");
     server.delete(bridge(), &list, Value::Null).ok();
     assert!(!is_in(json!({ "include_all_networks": true })));
+}
+
+#[test]
+fn a_service_may_say_when_something_was_sent() {
+    let server = server();
+    let ghost = ghost(&server, "_irc_ghost");
+    let room = room_of(&server, &ghost, json!({}));
+    let send = |token: &str, at: &str, content: Value| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/{at}&user_id={}", ghost.user_id);
+        server.put(token, &path, content)
+    };
+    let time_of = |event: Value| {
+        let event_id = event["event_id"].as_str().unwrap().replace('$', "%24");
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{event_id}");
+        server.get(&ghost, &path).ok()["origin_server_ts"].clone()
+    };
+    let now = json!(server.platform.context().now_ms());
+    let text = json!({ "body": "x" });
+    assert_eq!(time_of(send(TOKEN, "send/m.room.message/1?ts=5", text.clone()).ok()), 5);
+    let topic = send(TOKEN, "state/m.room.topic?ts=6", json!({ "topic": "x" })).ok();
+    assert_eq!(time_of(topic), 6);
+    assert_eq!(time_of(send(&ghost.token, "send/m.room.message/2?ts=5", text.clone()).ok()), now);
+    send(TOKEN, "send/m.room.message/3?ts=-1", text.clone()).error(400, "M_INVALID_PARAM");
+    send(TOKEN, "send/m.room.message/4?ts=1e9", text).error(400, "M_INVALID_PARAM");
+}
+
+#[test]
+fn a_service_without_a_device_sends_once_what_it_sends_twice() {
+    let server = server();
+    let ghost = ghost(&server, "_irc_ghost");
+    let room = room_of(&server, &ghost, json!({}));
+    let send = |user_id: &str, txn_id: &str| {
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{txn_id}");
+        let body = json!({ "body": "x" });
+        server.put(bridge(), &as_user(&path, user_id), body).ok()["event_id"].clone()
+    };
+    assert_eq!(send(&ghost.user_id, "1"), send(&ghost.user_id, "1"));
+    assert_ne!(send(&ghost.user_id, "1"), send(&ghost.user_id, "2"));
+    assert_eq!(server.rows("SELECT * FROM event_txn_id_device_id"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_service_may_be_free_of_limits() {
+    let flood = |server: &Server| {
+        let ghost = ghost(server, "_irc_ghost");
+        let room = room_of(server, &ghost, json!({}));
+        let send = |index: u32| {
+            let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{index}");
+            server.put(&ghost, &path, json!({ "body": "x" })).status
+        };
+        (0..100).map(send).find(|status| *status != 200)
+    };
+    assert_eq!(flood(&limited_server(true)), Some(429));
+    assert_eq!(flood(&limited_server(false)), None);
 }

@@ -7,7 +7,7 @@ use myelin_protocol::relations::Relation;
 use ruma::api::client::message::send_message_event as message;
 use ruma::api::client::redact::redact_event as redact;
 use ruma::events::TimelineEventType;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId, UInt};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
@@ -78,8 +78,14 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     let event =
         NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
     let transaction = transaction(&caller, &txn_id);
-    // Only application services may set the time of an event.
-    let send = SendEvent { transaction, push_rules_position, parent, ..SendEvent::new(event) };
+    let origin_server_ts = set_time(&caller, &incoming)?;
+    let send = SendEvent {
+        transaction,
+        push_rules_position,
+        parent,
+        origin_server_ts,
+        ..SendEvent::new(event)
+    };
     answer_json(&json!({ "event_id": send_to(&caller, &room_id, send).await? }))
 }
 
@@ -103,7 +109,8 @@ async fn send_without_transaction(access: Access, incoming: Incoming) -> Result<
         state_key: None,
         content,
     };
-    let send = SendEvent { push_rules_position, ..SendEvent::new(event) };
+    let origin_server_ts = set_time(&caller, &incoming)?;
+    let send = SendEvent { push_rules_position, origin_server_ts, ..SendEvent::new(event) };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -163,7 +170,8 @@ async fn send_state(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         content: to_raw_value(&content).map_err(ApiError::internal)?,
         redacts: None,
     };
-    let send = SendEvent { push_rules_position, ..SendEvent::new(event) };
+    let origin_server_ts = set_time(&caller, &incoming)?;
+    let send = SendEvent { push_rules_position, origin_server_ts, ..SendEvent::new(event) };
     answer_json(&json!({"event_id": send_to(&caller, &room_id, send).await?}))
 }
 
@@ -254,10 +262,21 @@ fn push_rules_position(results: &mut Results) -> Result<i64, ApiError> {
     Ok(position.unwrap_or(0))
 }
 
+/// The time of an event, in milliseconds: only application services may set it.
+fn set_time(caller: &Caller, incoming: &Incoming) -> Result<Option<u64>, ApiError> {
+    let asked = incoming.query("ts").filter(|_| caller.service.is_some());
+    let time = |text: String| text.parse().ok().filter(|ms| UInt::new(*ms).is_some());
+    let invalid = || ApiError::invalid_param("ts is not a time in milliseconds");
+    asked.map(|text| time(text).ok_or_else(invalid)).transpose()
+}
+
+/// An application service without a device has transactions all the same: the writer remembers
+/// them for a while.
 fn transaction(caller: &Caller, txn_id: &str) -> Option<TransactionKey> {
+    let of_service = || caller.service.as_ref().map(|_| "".into());
     Some(TransactionKey {
         user_id: caller.user_id.clone(),
-        device_id: caller.device_id.clone()?,
+        device_id: caller.device_id.clone().or_else(of_service)?,
         txn_id: txn_id.to_owned(),
     })
 }

@@ -255,7 +255,7 @@ fn content(event: &Pdu) -> Map<String, Value> {
 }
 
 fn body_row(written: &Written) -> BodyRow {
-    let metadata = match (&written.transaction, &written.delayed) {
+    let metadata = match (written.transaction_of_device(), &written.delayed) {
         (Some(key), _) => json!({"device_id": key.device_id, "txn_id": key.txn_id}),
         (None, Some(delayed)) => json!({"delay_id": delayed.delay_id}),
         (None, None) => json!({}),
@@ -315,7 +315,7 @@ fn extremities(room_id: &str, events: &[&Pdu]) -> Vec<Statement> {
 
 fn transactions(room_id: &str, events: &[Written], now_ms: u64) -> Option<Statement> {
     let row = |written: &Written| {
-        let key = written.transaction.as_ref()?;
+        let key = written.transaction_of_device()?;
         Some(TransactionRow {
             event_id: written.event.event_id.to_string(),
             user_id: key.user_id.to_string(),

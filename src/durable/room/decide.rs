@@ -32,6 +32,13 @@ pub struct Written {
     pub delayed: Option<Delayed>,
 }
 
+impl Written {
+    /// The transaction, if it is one of those that are found again by their device.
+    pub fn transaction_of_device(&self) -> Option<&TransactionKey> {
+        self.transaction.as_ref().filter(|key| !key.device_id.as_str().is_empty())
+    }
+}
+
 /// What an event answers.
 #[derive(Default)]
 struct Cause {
@@ -208,7 +215,7 @@ impl Decider<'_> {
         if let Some(outcome) = self.unchanged(decided, &draft)? {
             return Ok(outcome);
         }
-        if self.context.config.rate_limits {
+        if self.context.limits_sending(&send.event.sender) {
             self.room.limits.take(send.event.sender.as_str(), now_ms)?;
         }
         let target = draft.redacts.clone();

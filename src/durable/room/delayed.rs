@@ -112,7 +112,7 @@ impl Room {
         delay: &DelayEvent,
     ) -> Result<RoomReply, ApiError> {
         let (now_ms, event) = (context.now_ms(), &delay.event);
-        if context.config.rate_limits {
+        if context.limits_sending(&event.sender) {
             self.limits.take(event.sender.as_str(), now_ms)?;
         }
         let delay_id = format!("syd_{}", context.random_string(20));
