@@ -9,7 +9,9 @@ export async function startWitness(t, server) {
   const proxy = http.createServer((request, response) => {
     const { hostname, port } = new URL(server.url);
     const { method, url: path, headers } = request;
-    const onward = http.request({ hostname, port, path, method, headers }, (answer) => {
+    // The server closes connections that rest: none is kept.
+    const to = { hostname, port, path, method, headers, agent: false };
+    const onward = http.request(to, (answer) => {
       const noted = { method, path, status: answer.statusCode, body: "" };
       answers.push(noted);
       if (answer.statusCode >= 400) answer.on("data", (data) => (noted.body += data));
@@ -21,6 +23,8 @@ export async function startWitness(t, server) {
     response.once("close", () => onward.destroy());
     request.pipe(onward);
   });
+  // Clients keep theirs for a minute.
+  proxy.keepAliveTimeout = 75_000;
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
   t.after(() => {
