@@ -19,6 +19,7 @@ use crate::outbound::{Bounds, FetchError};
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;
 use crate::storage::media_files::{FileBody, FileError};
+use crate::storage::packing::Packed;
 
 /// Senders of notifications that are told at once: in a large room most members have one.
 const SENDERS_AT_ONCE_MAX: usize = 20;
@@ -225,18 +226,26 @@ impl Context {
         &self,
         statements: Vec<Statement>,
     ) -> Result<Vec<QueryResult>, DatabaseError> {
-        let asks: Vec<bool> = statements.iter().map(Statement::asks).collect();
-        let statements: Vec<Statement> = statements.into_iter().filter(Statement::asks).collect();
+        let is_packed = statements.iter().any(Statement::is_small);
+        let again = if is_packed { statements.clone() } else { Vec::new() };
+        match self.packed_batch(Packed::new(statements)).await {
+            // The reads were not as small as they mostly are.
+            Err(DatabaseError::TooLarge(_)) if is_packed => {
+                self.packed_batch(Packed::unpacked(again)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn packed_batch(&self, mut packed: Packed) -> Result<Vec<QueryResult>, DatabaseError> {
+        let statements = std::mem::take(&mut packed.statements);
         if statements.is_empty() {
-            return Ok(vec![QueryResult::default(); asks.len()]);
+            return packed.unpack(Vec::new());
         }
         let started_ms = self.now_ms();
         let outcome = self.platform.batch(statements).await;
         self.count_batch(started_ms, &outcome);
-        let mut results = outcome?.into_iter();
-        let result =
-            |asks| if asks { results.next().unwrap_or_default() } else { QueryResult::default() };
-        Ok(asks.into_iter().map(result).collect())
+        packed.unpack(outcome?)
     }
 
     /// Runs a batch on the database of the search index.

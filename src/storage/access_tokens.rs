@@ -39,6 +39,7 @@ pub fn select(token: &str) -> Statement {
          WHERE t.token = ?1",
     )
     .bind(token)
+    .small::<TokenRow>()
 }
 
 impl TokenRow {

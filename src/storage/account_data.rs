@@ -60,6 +60,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(to)
+    .small::<AccountDataRow>()
 }
 
 /// Reads the [`RoomAccountDataRow`]s written in `(from, to]`.
@@ -71,6 +72,7 @@ pub fn updated_in_rooms_since(user_id: &UserId, from: i64, to: i64) -> Statement
     .bind(user_id.as_str())
     .bind(from)
     .bind(to)
+    .small::<RoomAccountDataRow>()
 }
 
 /// Reads all [`RoomAccountDataRow`]s of these rooms: for rooms that are new to a sync.
@@ -82,6 +84,7 @@ pub fn select_rooms(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
     )
     .bind(user_id.as_str())
     .bind_json(&room_ids)
+    .small::<RoomAccountDataRow>()
 }
 
 /// Writes one type of account data for all rooms.

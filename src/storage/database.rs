@@ -9,7 +9,8 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Deserializer};
+use serde::forward_to_deserialize_any;
 
 /// The largest integer that survives JavaScript's number type.
 const SAFE_INTEGER_MAX: i64 = (1 << 53) - 1;
@@ -59,11 +60,18 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 pub struct Statement {
     pub sql: Cow<'static, str>,
     pub values: Vec<Value>,
+    /// The names of what it reads, if it is small enough to be packed with others.
+    pub columns: Vec<&'static str>,
 }
 
 impl Statement {
     pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
+        Self { sql: sql.into(), values: Vec::new(), columns: Vec::new() }
+    }
+
+    /// A read that mostly finds few and short rows of this type: it may be packed with others.
+    pub fn small<Row: DeserializeOwned>(self) -> Self {
+        Self { columns: field_names::<Row>().to_vec(), ..self }
     }
 
     /// Binds the next parameter.
@@ -76,6 +84,16 @@ impl Statement {
     /// in the batch, and has no rows.
     pub fn unless_empty<T>(self, list: &[T]) -> Self {
         if list.is_empty() { Self::new("") } else { self }
+    }
+
+    /// As [`Statement::small`], with the names of the columns.
+    pub fn small_of(self, columns: &[&'static str]) -> Self {
+        Self { columns: columns.to_vec(), ..self }
+    }
+
+    /// Whether it may be packed with others.
+    pub fn is_small(&self) -> bool {
+        !self.columns.is_empty()
     }
 
     /// Whether there is anything to ask.
@@ -187,6 +205,9 @@ pub enum DatabaseError {
     Unknown(String),
     #[error("a row does not have the expected shape: {0}")]
     Row(String),
+    /// A value would be larger than the database makes; nothing was written.
+    #[error("too large for the database: {0}")]
+    TooLarge(String),
 }
 
 impl DatabaseError {
@@ -196,6 +217,8 @@ impl DatabaseError {
             Self::Fenced
         } else if message.contains("constraint failed") {
             Self::Constraint(message)
+        } else if message.contains("too big") {
+            Self::TooLarge(message)
         } else if message.contains("SQLITE_ERROR")
             || message.contains("no such table")
             || message.contains("syntax error")
@@ -226,4 +249,38 @@ pub trait Database {
 pub fn boolean<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let value = <Option<i64> as serde::Deserialize>::deserialize(deserializer)?;
     Ok(value.unwrap_or(0) != 0)
+}
+
+/// The names of a struct's fields, as serde reads them; none of anything else.
+fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // It stops as soon as it has heard the names.
+    let _ = T::deserialize(FieldNames(&mut names));
+    names
+}
+
+/// A deserialiser that has nothing to read, and hears what is asked of it.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_struct<V: de::Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        Err(de::Error::custom("there is nothing to read"))
+    }
+
+    fn deserialize_any<V: de::Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("there is nothing to read"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }

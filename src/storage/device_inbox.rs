@@ -124,6 +124,7 @@ pub fn select(user_id: &UserId, device_id: &DeviceId, since: i64) -> Statement {
     .bind(device_id.as_str())
     .bind(since)
     .bind(READ_MAX)
+    .small::<MessageRow>()
 }
 
 /// Reads the first [`MessageRow`]s of a device after `since`, one more than are wanted.

@@ -4,6 +4,7 @@
 //! Invariant: every device that changes takes a position of its own.
 
 use myelin_protocol::sync::MeetingPlace;
+use myelin_protocol::sync::device_lists::Meeting;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
@@ -108,17 +109,14 @@ pub struct NewsRow {
 
 /// Reads the [`NewsRow`] since a position: one row while the stream has not moved.
 pub fn select_news(user_id: &UserId, since: i64) -> Statement {
-    let Statement { sql, values } = changed_since(user_id, since, NOW);
-    Statement {
-        sql: format!(
-            "SELECT p.stream_id AS position, CASE WHEN p.stream_id > ?2 THEN
-                 (SELECT json_group_array(user_id) FROM ({sql})) END AS changed
-             FROM stream_positions p
-             WHERE p.stream_name = 'device_lists_stream' AND p.instance_name = 'master'"
-        )
-        .into(),
-        values,
-    }
+    let Statement { sql, values, .. } = changed_since(user_id, since, NOW);
+    let statement = Statement::new(format!(
+        "SELECT p.stream_id AS position, CASE WHEN p.stream_id > ?2 THEN
+             (SELECT json_group_array(user_id) || '' FROM ({sql})) END AS changed
+         FROM stream_positions p
+         WHERE p.stream_name = 'device_lists_stream' AND p.instance_name = 'master'"
+    ));
+    Statement { values, ..statement }.small::<NewsRow>()
 }
 
 /// Reads the `Meeting`s of the user with others at these places.
@@ -156,4 +154,5 @@ pub fn meetings(user_id: &UserId, places: &[MeetingPlace]) -> Statement {
     ))
     .bind(user_id.as_str())
     .bind_json(&places)
+    .small::<Meeting>()
 }

@@ -42,6 +42,7 @@ pub fn select_keys(user_or_token: &str, user_ids: &[&UserId]) -> Statement {
     ))
     .bind(user_or_token)
     .bind_json(&user_ids)
+    .small::<CrossSigningKeyRow>()
 }
 
 /// A signature.
@@ -68,6 +69,7 @@ pub fn select_signatures(user_or_token: &str, user_ids: &[&UserId]) -> Statement
     ))
     .bind(user_or_token)
     .bind_json(&user_ids)
+    .small::<SignatureRow>()
 }
 
 /// Writes a key. Aborts the batch if a device has its id.

@@ -76,4 +76,5 @@ pub fn select(asked: &[AskedUser<'_>]) -> Statement {
                   OR k.device_id IN (SELECT value FROM json_each(a.value, '$.device_ids')))",
     )
     .bind_json(&asked)
+    .small::<DeviceKeysRow>()
 }

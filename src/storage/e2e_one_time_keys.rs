@@ -109,12 +109,12 @@ impl CountsRow {
 /// Counts of the device with the id `device` of the user `user`, both SQL.
 fn counts(user: &str, device: &str) -> (String, String) {
     let one_time_keys = format!(
-        "(SELECT json_group_object(algorithm, n) FROM
+        "(SELECT json_group_object(algorithm, n) || '' FROM
              (SELECT algorithm, count(*) AS n FROM e2e_one_time_keys_json
               WHERE user_id = {user} AND device_id = {device} GROUP BY algorithm))"
     );
     let unused_fallback_keys = format!(
-        "(SELECT json_group_array(algorithm) FROM e2e_fallback_keys_json
+        "(SELECT json_group_array(algorithm) || '' FROM e2e_fallback_keys_json
           WHERE user_id = {user} AND device_id = {device} AND used = 0)"
     );
     (one_time_keys, unused_fallback_keys)
@@ -145,6 +145,7 @@ pub fn select_counts(user_id: &UserId, device_id: &DeviceId) -> Statement {
     ))
     .bind(user_id.as_str())
     .bind(device_id.as_str())
+    .small::<CountsRow>()
 }
 
 /// A key of this algorithm is wanted of this device.

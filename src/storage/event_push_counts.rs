@@ -84,7 +84,7 @@ pub(super) const ROOM_READ_TO: &str = "coalesce((SELECT max(r.event_stream_order
 pub fn select(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
     let rooms = "json_each(?2) j CROSS JOIN local_current_membership m
                  ON m.user_id = ?1 AND m.room_id = j.value";
-    Statement::new(counts(rooms)).bind(user_id.as_str()).bind_json(&room_ids)
+    Statement::new(counts(rooms)).bind(user_id.as_str()).bind_json(&room_ids).small::<CountRow>()
 }
 
 /// What an app's icon shows.

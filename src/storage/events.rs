@@ -39,7 +39,7 @@ impl Selection {
 
     /// The SQL as it stands, for selections that bring more than positions.
     pub(super) fn into_statement(self) -> Statement {
-        Statement { sql: self.sql.into(), values: self.values }
+        Statement { values: self.values, ..Statement::new(self.sql) }
     }
 
     /// The SQL of what has been selected, to be put into a larger statement.
@@ -49,7 +49,7 @@ impl Selection {
 
     pub(super) fn statement(mut self, write: impl FnOnce(&mut Self) -> String) -> Statement {
         let sql = write(&mut self);
-        Statement { sql: sql.into(), values: self.values }
+        Statement { values: self.values, ..Statement::new(sql) }
     }
 }
 
@@ -245,4 +245,5 @@ pub fn ignored_users(user_or_token: &str) -> Statement {
         "SELECT ignored_user_id FROM ignored_users WHERE ignorer_user_id = {reader}"
     ))
     .bind(user_or_token)
+    .small::<IgnoredRow>()
 }

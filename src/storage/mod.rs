@@ -29,6 +29,7 @@ pub mod login_tokens;
 pub mod media;
 pub mod media_files;
 pub mod open_id_tokens;
+pub mod packing;
 pub mod presence;
 pub mod profiles;
 pub mod public_rooms;

@@ -135,6 +135,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(from)
     .bind(to)
     .bind(PRESENCES_MAX)
+    .small::<PresenceRow>()
 }
 
 /// Reads the [`PresenceRow`]s of the others in these rooms, and of those who have joined in these
@@ -168,6 +169,7 @@ pub fn of_newcomers(
     .bind_json(&room_ids)
     .bind_json(&windows)
     .bind(PRESENCES_MAX)
+    .small::<PresenceRow>()
 }
 
 /// What a device says of its user, as [`select_device`] reads it.
@@ -191,6 +193,7 @@ pub fn select_device(user_id: &UserId, device_id: Option<&DeviceId>) -> Statemen
     )
     .bind(user_id.as_str())
     .bind(device_id.map_or("", DeviceId::as_str))
+    .small::<DeviceRow>()
 }
 
 /// As [`select_device`], of the device whose token this is.
@@ -202,6 +205,7 @@ pub fn select_device_of(token: &str) -> Statement {
          WHERE t.token = ?1",
     )
     .bind(token)
+    .small::<DeviceRow>()
 }
 
 /// Notes what a device says; `sync_until_ms` is when its sync ends. A device that is offline is

@@ -101,6 +101,7 @@ pub fn select_news(user_id: &UserId, since: i64) -> Statement {
     )
     .bind(user_id.as_str())
     .bind(since)
+    .small::<NewsRow>()
 }
 
 /// Three statements for [`read_settings`]: what the joined members of a room have set.

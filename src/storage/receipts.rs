@@ -64,6 +64,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
     .bind(from)
     .bind(to)
     .bind(RECEIPTS_MAX)
+    .small::<ReceiptRow>()
 }
 
 /// Reads the public [`ReceiptRow`]s of a room written in `(from, to]`, for those who look in.

@@ -32,15 +32,16 @@ pub struct AggregationRow {
 /// Reads the [`AggregationRow`]s of events and of the latest events of their threads; references
 /// in topological order. An event that nothing is about costs one look into an index.
 pub fn aggregations(selection: Selection, user_or_token: &str) -> Statement {
-    selection.statement(|selection| {
-        let reader = reader(&selection.bind(user_or_token));
-        let until = visible_until(&reader, "e.room_id");
-        let child = |relation_type: &str| child_of("s", relation_type, &reader);
-        let (replies, edits, references) =
-            (child("m.thread"), child("m.replace"), child("m.reference"));
-        let shown = shown("s", &reader);
-        format!(
-            "WITH picked (stream_ordering) AS ({picked}),
+    selection
+        .statement(|selection| {
+            let reader = reader(&selection.bind(user_or_token));
+            let until = visible_until(&reader, "e.room_id");
+            let child = |relation_type: &str| child_of("s", relation_type, &reader);
+            let (replies, edits, references) =
+                (child("m.thread"), child("m.replace"), child("m.reference"));
+            let shown = shown("s", &reader);
+            format!(
+                "WITH picked (stream_ordering) AS ({picked}),
              parent AS MATERIALIZED (
                 SELECT e.event_id, e.room_id, e.sender, e.type, {until} AS until
                 FROM picked CROSS JOIN events e ON e.stream_ordering = picked.stream_ordering
@@ -84,9 +85,10 @@ pub fn aggregations(selection: Selection, user_or_token: &str) -> Statement {
                     c.topological_ordering, c.stream_ordering
              FROM subject s CROSS JOIN {references}
              ORDER BY topological_ordering, stream_ordering",
-            picked = selection.sql(),
-        )
-    })
+                picked = selection.sql(),
+            )
+        })
+        .small::<AggregationRow>()
 }
 
 /// The events `c` that relate to `parent` in this way, as a table expression.

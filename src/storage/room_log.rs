@@ -305,4 +305,5 @@ pub fn select_transaction_by_token(room_id: &str, token: &str, txn_id: &str) -> 
     .bind(token)
     .bind(room_id)
     .bind(txn_id)
+    .small::<TransactionEventRow>()
 }

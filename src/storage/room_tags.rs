@@ -39,6 +39,7 @@ pub fn updated_since(user_id: &UserId, from: i64, to: i64) -> Statement {
         .bind(user_id.as_str())
         .bind(from)
         .bind(to)
+        .small::<TagRow>()
 }
 
 /// Reads the [`TagRow`]s of these rooms: for rooms that are new to a sync.
@@ -46,6 +47,7 @@ pub fn select_rooms(user_id: &UserId, room_ids: &[OwnedRoomId]) -> Statement {
     Statement::new(format!("{SELECT_CHANGED} r.room_id IN (SELECT value FROM json_each(?2))"))
         .bind(user_id.as_str())
         .bind_json(&room_ids)
+        .small::<TagRow>()
 }
 
 /// Adds a tag, or replaces its content.

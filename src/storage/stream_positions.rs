@@ -81,6 +81,7 @@ pub fn select_all() -> Statement {
     Statement::new(
         "SELECT stream_name, stream_id FROM stream_positions WHERE instance_name = 'master'",
     )
+    .small::<PositionRow>()
 }
 
 /// Reads ONE row with the positions of these streams by name: one row read for each, where
@@ -88,5 +89,6 @@ pub fn select_all() -> Statement {
 pub fn select_some(streams: &[StreamName]) -> Statement {
     let column = |stream: &StreamName| format!("{} AS {}", current(*stream), stream.as_str());
     let columns: Vec<String> = streams.iter().map(column).collect();
-    Statement::new(format!("SELECT {}", columns.join(", ")))
+    let names: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
+    Statement::new(format!("SELECT {}", columns.join(", "))).small_of(&names)
 }

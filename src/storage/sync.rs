@@ -5,7 +5,7 @@
 //! for all rooms at once. Windows are those of [`super::event_pages::StreamWindow`].
 
 use myelin_protocol::filter::EventFilter;
-use myelin_protocol::sync::{Membership, StateChange};
+use myelin_protocol::sync::{JoinedRoom, Membership, MembershipChange, StateChange};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ const HEROES_MAX: i64 = 5;
 pub fn moved_rooms(user_id: &UserId, since: i64) -> Statement {
     let mut selection = Selection::new();
     push_moved_rooms(&mut selection, user_id, since);
-    selection.into_statement()
+    selection.into_statement().small::<JoinedRoom>()
 }
 
 /// The rooms of [`moved_rooms`]. The condition stands in a table of its own, so that it is tried
@@ -74,6 +74,7 @@ pub fn membership_changes(user_id: &UserId, since: i64) -> Statement {
     )
     .bind(user_id.as_str())
     .bind(since)
+    .small::<MembershipChange>()
 }
 
 /// Where a user is.
@@ -117,6 +118,7 @@ pub fn memberships(user_id: &UserId) -> Statement {
          WHERE m.user_id = ?1",
     )
     .bind(user_id.as_str())
+    .small::<MembershipRow>()
 }
 
 /// Reads those of these rooms that the user is joined to, as `JoinedRoom`s.
@@ -189,7 +191,7 @@ pub fn state_changes(
          WHERE w.value ->> '$.until_now' OR d.stream_id <= w.value ->> '$.upto'
          ORDER BY d.stream_id LIMIT {rows_max} + 0"
     ));
-    selection.into_statement()
+    selection.into_statement().small::<StateChangeRow>()
 }
 
 /// An entry of the current state.
@@ -213,7 +215,7 @@ pub fn current_state_ids(room_ids: &[OwnedRoomId], without_members: bool) -> Sta
              UNION ALL {columns} AND c.type > 'm.room.member'"
         ),
     };
-    Statement::new(sql).bind_json(&room_ids)
+    Statement::new(sql).bind_json(&room_ids).small::<StateIdRow>()
 }
 
 /// The present membership events of those who sent what windows show, and of the user.

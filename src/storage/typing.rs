@@ -50,7 +50,7 @@ pub struct ExpiryRow {
 pub fn updated_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
     Statement::new(
         "SELECT t.room_id,
-             json_group_array(t.user_id) FILTER (WHERE t.expires_ts > ?3) AS user_ids
+             json_group_array(t.user_id) FILTER (WHERE t.expires_ts > ?3) || '' AS user_ids
          FROM myelin_typing t CROSS JOIN local_current_membership m
              ON m.user_id = ?1 AND m.room_id = t.room_id AND m.membership = 'join'
          GROUP BY t.room_id HAVING max(t.stream_id) > ?2",
@@ -58,6 +58,7 @@ pub fn updated_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(now_ms)
+    .small_of(&["room_id", "user_ids"])
 }
 
 /// Reads the [`RoomTyping`] of a room if it has changed after `from`, for those who look in.
@@ -86,7 +87,7 @@ pub struct TypingStateRow {
 pub fn state_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
     Statement::new(
         "SELECT t.room_id,
-             json_group_array(t.user_id) FILTER (WHERE t.expires_ts > ?3) AS user_ids,
+             json_group_array(t.user_id) FILTER (WHERE t.expires_ts > ?3) || '' AS user_ids,
              max(t.stream_id) > ?2 AS is_news,
              min(CASE WHEN t.expires_ts > 0 THEN t.expires_ts END) AS expires_ts
          FROM myelin_typing t CROSS JOIN local_current_membership m
@@ -96,6 +97,7 @@ pub fn state_since(user_id: &UserId, from: i64, now_ms: u64) -> Statement {
     .bind(user_id.as_str())
     .bind(from)
     .bind(now_ms)
+    .small_of(&["room_id", "user_ids", "is_news", "expires_ts"])
 }
 
 /// Reads an [`ExpiryRow`]: the first of those in the rooms of this user who will stop typing.

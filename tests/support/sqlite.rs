@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use myelin::storage::database::{DatabaseError, QueryResult, Statement, Value};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, StatementStatus, ToSql};
 use serde_json::{Map, json};
@@ -36,6 +37,8 @@ impl Sqlite {
         let connection = Connection::open_in_memory().expect("SQLite opens");
         connection.pragma_update(None, "foreign_keys", true).expect("SQLite checks foreign keys");
         connection.set_prepared_statement_cache_capacity(1000);
+        let limit = i32::try_from(VALUE_BYTES_MAX).expect("a length");
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit).expect("SQLite has limits");
         Self {
             connection: RefCell::new(connection),
             failures: RefCell::default(),
@@ -124,7 +127,7 @@ fn run(connection: &Connection, statement: &Statement) -> Result<QueryResult, Da
     })
 }
 
-/// What D1 takes as one bound value. Bytes.
+/// What D1 takes, and makes, as one value. Bytes.
 const VALUE_BYTES_MAX: usize = 2_000_000;
 
 /// D1 binds every JavaScript number as a REAL.

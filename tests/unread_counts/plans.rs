@@ -26,8 +26,8 @@ const SMALL: [&str; 12] = [
 
 fn plan(house: &House, statement: &Statement) -> Vec<String> {
     let explain = Statement {
-        sql: format!("EXPLAIN QUERY PLAN {}", statement.sql).into(),
         values: statement.values.clone(),
+        ..Statement::new(format!("EXPLAIN QUERY PLAN {}", statement.sql))
     };
     let results = house.server.platform.sqlite.batch(&[explain]).unwrap();
     let rows: Vec<Value> = results[0].rows().unwrap();
