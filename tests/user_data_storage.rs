@@ -77,8 +77,9 @@ fn position(server: &Server, stream: &str) -> i64 {
 
 /// The plan of a query, one line a step.
 fn plan(server: &Server, statement: Statement) -> String {
-    let Statement { sql, values } = statement;
-    let explained = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}").into(), values };
+    let Statement { sql, values, .. } = statement;
+    let explained = Statement::new(format!("EXPLAIN QUERY PLAN {sql}"));
+    let explained = Statement { values, ..explained };
     let steps: Vec<serde_json::Value> = rows(server, explained);
     steps.iter().map(|step| format!("{}\n", step["detail"].as_str().unwrap())).collect()
 }
