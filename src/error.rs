@@ -31,9 +31,12 @@ error_codes! {
     BadAlias = "M_BAD_ALIAS", 400;
     BadJson = "M_BAD_JSON", 400;
     BadState = "M_BAD_STATE", 400;
+    BadStatus = "M_BAD_STATUS", 502;
     CannotOverwriteMedia = "M_CANNOT_OVERWRITE_MEDIA", 409;
     CannotLeaveServerNoticeRoom = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", 403;
     CaptchaNeeded = "M_CAPTCHA_NEEDED", 400;
+    ConnectionFailed = "M_CONNECTION_FAILED", 502;
+    ConnectionTimeout = "M_CONNECTION_TIMEOUT", 504;
     ConflictingUnsubscription = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION", 409;
     DuplicateAnnotation = "M_DUPLICATE_ANNOTATION", 400;
     Exclusive = "M_EXCLUSIVE", 400;
@@ -66,6 +69,7 @@ error_codes! {
     UnknownToken = "M_UNKNOWN_TOKEN", 401;
     Unrecognized = "M_UNRECOGNIZED", 404;
     UnsupportedRoomVersion = "M_UNSUPPORTED_ROOM_VERSION", 400;
+    UrlNotSet = "M_URL_NOT_SET", 400;
     UserDeactivated = "M_USER_DEACTIVATED", 403;
     UserLocked = "M_USER_LOCKED", 401;
     UserSuspended = "M_USER_SUSPENDED", 403;

@@ -1,9 +1,9 @@
-//! What a server says about itself.
+//! What a server says about itself, and of whether it reaches others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::Server;
 
 #[test]
@@ -73,4 +73,36 @@ fn support_names_whom_it_was_told() {
     let server = Server::with(&[("SUPPORT_MXID", "@admin:example.org")]);
     let contact = json!({ "matrix_id": "@admin:example.org", "role": "m.role.admin" });
     assert_eq!(server.get("", path).ok(), json!({ "contacts": [contact] }));
+}
+
+#[test]
+fn a_service_finds_out_whether_it_can_be_reached() {
+    let service = |id: &str, url: Value| {
+        json!({
+            "id": id, "url": url, "as_token": id, "hs_token": "token of the server",
+            "sender_localpart": id,
+        })
+    };
+    let url = "https://bridge.test/as";
+    let services = json!([service("bridge", json!(url)), service("other", Value::Null)]);
+    let server = Server::with(&[("APPLICATION_SERVICES", &services.to_string())]);
+    let asked = format!("{url}/_matrix/app/v1/ping");
+    let path = |id: &str| format!("/_matrix/client/v1/appservice/{id}/ping");
+    let body = json!({ "transaction_id": "mautrix" });
+    let ping = || server.post("bridge", &path("bridge"), body.clone());
+    let internet = &server.platform.internet;
+    ping().error(502, "M_CONNECTION_FAILED");
+    internet.take_requests();
+    internet.answer(&asked, 200, "{}");
+    assert!(ping().ok()["duration_ms"].is_u64());
+    let request = internet.take_requests().remove(0);
+    assert_eq!((request.method().as_str(), request.body()), ("POST", &body.to_string().into()));
+    assert_eq!(request.headers()["authorization"], "Bearer token of the server");
+    internet.answer(&asked, 401, "who are you");
+    let refused = ping().error(502, "M_BAD_STATUS");
+    assert_eq!((&refused["status"], &refused["body"]), (&json!(401), &json!("who are you")));
+    server.post("bridge", &path("other"), json!({})).error(403, "M_FORBIDDEN");
+    server.post(server.register("alice"), &path("bridge"), json!({})).error(403, "M_FORBIDDEN");
+    server.post("other", &path("other"), json!({})).error(400, "M_URL_NOT_SET");
+    server.post("", &path("bridge"), json!({})).error(401, "M_MISSING_TOKEN");
 }

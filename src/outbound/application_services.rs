@@ -1,6 +1,7 @@
 //! Application services: what they are asked, and what they are told. Application Service API,
 //! "Homeserver -> Application Service API".
 
+use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use myelin_protocol::application_service::ApplicationService;
 use serde::Serialize;
@@ -40,21 +41,51 @@ pub async fn tell(
     struct Transaction<'a> {
         events: &'a [Box<RawValue>],
     }
-    let unreachable = |error: String| FetchError::Unreachable(error);
-    let body = serde_json::to_vec(&Transaction { events });
-    let body = body.map_err(|error| unreachable(error.to_string()))?;
-    let url = url(service, &["transactions", &txn_id.to_string()])
-        .ok_or_else(|| unreachable("its url is not valid".to_owned()))?;
-    let request = http::Request::put(url.as_str())
-        .header(AUTHORIZATION, format!("Bearer {}", service.hs_token))
-        .header(CONTENT_TYPE, "application/json")
-        .body(body)
-        .map_err(|error| unreachable(error.to_string()))?;
-    let answer = context.fetch(request, TRANSACTION).await?;
+    let path = ["transactions", &txn_id.to_string()];
+    let body = Transaction { events };
+    let answer = send(context, service, Method::PUT, &path, &body, TRANSACTION).await?;
     match answer.status().is_success() {
         true => Ok(()),
         false => Err(ServiceFailure::Status(answer.status().as_u16())),
     }
+}
+
+/// Asks a service to answer; what it answers, whatever its status.
+///
+/// # Errors
+/// If it cannot be reached.
+pub async fn ping(
+    context: &Context,
+    service: &ApplicationService,
+    transaction_id: Option<&str>,
+) -> Result<http::Response<Vec<u8>>, FetchError> {
+    #[derive(Serialize)]
+    struct Ping<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        transaction_id: Option<&'a str>,
+    }
+    send(context, service, Method::POST, &["ping"], &Ping { transaction_id }, SMALL_ANSWER).await
+}
+
+async fn send(
+    context: &Context,
+    service: &ApplicationService,
+    method: Method,
+    path: &[&str],
+    body: &impl Serialize,
+    bounds: Bounds,
+) -> Result<http::Response<Vec<u8>>, FetchError> {
+    let unreachable = |error: String| FetchError::Unreachable(error);
+    let body = serde_json::to_vec(body).map_err(|error| unreachable(error.to_string()))?;
+    let url = url(service, path).ok_or_else(|| unreachable("its url is not valid".to_owned()))?;
+    let request = http::Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .header(AUTHORIZATION, format!("Bearer {}", service.hs_token))
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|error| unreachable(error.to_string()))?;
+    context.fetch(request, bounds).await
 }
 
 /// Asks a service; `None` if it has no answer.

@@ -53,6 +53,7 @@ mod rtc;
 mod search;
 mod search_context;
 mod service_accounts;
+mod service_ping;
 mod single_sign_on;
 mod sliding_sync;
 mod space_hierarchy;
@@ -112,6 +113,7 @@ pub fn table() -> Vec<Route> {
         sliding_sync::routes(),
         tags::routes(),
         third_party::routes(),
+        service_ping::routes(),
         threepids::routes(),
         typing::routes(),
         user_directory::routes(),
