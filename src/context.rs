@@ -359,6 +359,11 @@ impl Context {
         services.filter(|service| service.url.is_some()).cloned()
     }
 
+    /// Whether an application service has this user to itself.
+    pub fn is_of_service(&self, user_id: &UserId) -> bool {
+        self.config.application_services.iter().any(|service| service.owns_user(user_id))
+    }
+
     /// Whether somebody may send only so fast: not if they are of an application service that
     /// is not limited.
     pub fn limits_sending(&self, user_id: &UserId) -> bool {

@@ -500,3 +500,17 @@ fn a_service_may_be_free_of_limits() {
     assert_eq!(flood(&limited_server(true)), Some(429));
     assert_eq!(flood(&limited_server(false)), None);
 }
+
+#[test]
+fn users_of_services_are_not_notified() {
+    let server = server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let ghost = ghost(&server, "_irc_ghost");
+    let room = room_of(&server, &ghost, json!({ "preset": "public_chat" }));
+    for member in [&alice, &bob] {
+        server.post(member, &format!("/_matrix/client/v3/join/{room}"), json!({})).ok();
+    }
+    send(&server, &alice, &room, "_irc_ghost");
+    let notified = server.rows("SELECT user_id FROM event_push_actions");
+    assert_eq!(notified, [json!({ "user_id": bob.user_id })]);
+}

@@ -12,8 +12,8 @@ use crate::outbound::application_services as outbound;
 
 /// # Errors
 /// `M_EXCLUSIVE` for a user whom an application service has to itself.
-pub fn must_be_nobodys_user(config: &Config, user_id: &UserId) -> Result<(), ApiError> {
-    match config.application_services.iter().any(|service| service.owns_user(user_id)) {
+pub fn must_be_nobodys_user(context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+    match context.is_of_service(user_id) {
         true => Err(exclusive("This user ID is reserved by an application service.")),
         false => Ok(()),
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::load::{Loaded, load, rules};
 use super::needs::Needs;
-use super::{Room, commit::Groups, related};
+use super::{Room, commit::Groups, push, related};
 use crate::context::Context;
 use crate::durable::{
     ChangeMembership, CreateRoom, Delayed, MembershipAction, NewEvent, RoomCommand, RoomReply,
@@ -346,7 +346,8 @@ impl Decider<'_> {
         check(&event)?;
         let mut loaded = self.room.loaded.borrow_mut();
         let room = loaded.as_mut().ok_or_else(no_such_room)?;
-        let notices = room.audience.notices(&event, || room.snapshot.power_levels());
+        let mut notices = room.audience.notices(&event, || room.snapshot.power_levels());
+        push::leave_out_services(self.context, &mut notices);
         let redacted = room.snapshot.push(&event).map_err(ApiError::internal)?;
         redacted.iter().chain([&event]).for_each(|event| room.audience.apply(event));
         decided.redacted.extend(redacted);

@@ -127,6 +127,17 @@ impl Rules {
     }
 }
 
+/// Nobody reads what users of application services are notified of.
+pub fn leave_out_services(context: &Context, notices: &mut Vec<Notice>) {
+    if context.config.application_services.is_empty() {
+        return;
+    }
+    for notice in &mut *notices {
+        notice.user_ids.retain(|user_id| !context.is_of_service(user_id));
+    }
+    notices.retain(|notice| !notice.user_ids.is_empty());
+}
+
 /// Statements that bring the rules of all members, with their position; for [`read_rules`].
 pub fn select_rules(room_id: &RoomId) -> Vec<Statement> {
     let mut batch = push_rules::select_of_members(room_id).to_vec();
