@@ -12,7 +12,7 @@ export function chromiumFile() {
 
 export async function ensureChromium() {
   if (chromiumFile() !== undefined) return;
-  if (hasDebianPackages() && process.getuid() === 0) {
+  if (!process.env.CHROMIUM && hasDebianPackages() && process.getuid() === 0) {
     say("Installing Debian's Chromium for the tests");
     return installDebianPackages(["chromium"]);
   }

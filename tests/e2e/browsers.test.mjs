@@ -144,6 +144,7 @@ async function talkInThread(alice, bob, file) {
   await alice.sees("#messages button.replies", "1 reply");
   await alice.sees("#messages button.replies .badge", "1");
   await alice.sees("#rooms .badge", "1");
+  await alice.seesNo("#typing");
   await alice.page.screenshot("alice-2-unread-thread");
   await alice.page.click("#messages button.replies");
   await alice.sees("#replies .text", "Which hill is that?");
@@ -160,6 +161,7 @@ async function talkInThread(alice, bob, file) {
   await alice.sees("#messages button.replies", "3 replies");
   await bob.sees("#messages button.replies", "3 replies");
   await alice.sees("#replies .readers", "Read by Bob");
+  await bob.seesNo("#typing");
 }
 
 test("two people have a conversation with pictures in two browsers", async (t) => {

@@ -8,6 +8,7 @@ export class Composer {
   #view;
   #editing;
   #typing = false;
+  #told = Promise.resolve();
 
   /** `view.client` and `view.roomId` say who writes where; `threadId` in which thread. */
   constructor(form, view, threadId) {
@@ -57,7 +58,9 @@ export class Composer {
   #tellTyping(typing) {
     if (this.#typing === typing) return;
     this.#typing = typing;
-    this.#view.client.sendTyping(this.#view.roomId, typing, typingMs);
+    const { client, roomId } = this.#view;
+    // One after the other: the last word has to arrive last.
+    this.#told = this.#told.then(() => client.sendTyping(roomId, typing, typingMs));
     if (typing) setTimeout(() => (this.#typing = false), typingMs / 2);
   }
 }
