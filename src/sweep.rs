@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::media::limits::PENDING_LIFETIME_MS;
 use crate::serving::{expiry, search};
 use crate::storage::database::Results;
-use crate::storage::delayed_events::RoomRow;
+use crate::storage::delayed_events::FoundRow;
 use crate::storage::event_push_summary::{self, Range};
 use crate::storage::push_queue::{self, UserRow};
 use crate::storage::typing::ExpiredRow;
@@ -97,8 +97,9 @@ async fn end_typing(context: &Context) -> Result<(), ApiError> {
 async fn send_delayed(context: &Context) -> Result<(), ApiError> {
     let before_ms = context.now_ms().saturating_sub(OVERDUE_MS);
     let read = context.batch(vec![delayed_events::select_overdue(before_ms, ROOMS_MAX)]).await?;
-    for row in Results::new(read).rows::<RoomRow>()? {
-        context.room(&row.room_id, RoomCommand::SendDelayed(None)).await?;
+    let rows: Vec<FoundRow> = Results::new(read).rows()?;
+    for room_id in rows.into_iter().filter_map(|row| row.room_id) {
+        context.room(&room_id, RoomCommand::SendDelayed(None)).await?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use http::Method;
 use myelin_protocol::event_builder::{EVENT_SIZE_MAX, FIELD_SIZE_MAX};
 use myelin_protocol::membership_change::Action;
 use ruma::{OwnedRoomId, UserId};
-use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::durable::buckets::Buckets;
 use crate::durable::{DelayEvent, NewEvent, RoomCommand, RoomReply};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
-use crate::storage::delayed_events::{self as storage, RoomRow, ScheduledEventRow, TransactionRow};
+use crate::storage::delayed_events::{self as storage, FoundRow, ScheduledEventRow};
 use crate::storage::rooms;
 
 const SCHEDULE_PATH: &str = "/_matrix/client/unstable/org.matrix.msc4140\
@@ -65,27 +64,26 @@ pub(super) fn delay_of(incoming: &Incoming) -> Result<Option<u64>, ApiError> {
     })
 }
 
-#[derive(Deserialize)]
-struct ScheduleBody {
-    #[serde(alias = "delay")]
-    delay_ms: u64,
-    state_key: Option<String>,
-    content: Value,
-}
-
 /// `PUT /_matrix/client/unstable/org.matrix.msc4140/rooms/{roomId}/delayed_event/{type}/{txnId}`
 async fn schedule(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
-    let body: ScheduleBody = incoming.json()?;
-    if body.delay_ms == 0 {
-        return Err(ApiError::invalid_param("'delay_ms' must be a positive integer"));
-    }
-    let content = endpoint::object(body.content)?;
+    let body = endpoint::object(incoming.json()?)?;
+    let missing = |name| move || ApiError::missing_param(format!("'{name}' is missing"));
+    let delay = body.get("delay_ms").or(body.get("delay")).ok_or_else(missing("delay_ms"))?;
+    let delay_ms = delay.as_u64().filter(|delay_ms| *delay_ms > 0);
+    let delay_ms =
+        delay_ms.ok_or_else(|| ApiError::invalid_param("'delay_ms' must be a positive integer"))?;
+    let state_key = match body.get("state_key") {
+        None | Some(Value::Null) => None,
+        Some(key) => Some(key.as_str().ok_or_else(|| ApiError::bad_json("'state_key': a text"))?),
+    };
+    let content = body.get("content").ok_or_else(missing("content"))?;
+    let content = endpoint::object(content.clone())?;
     let wanted = Wanted {
         room_id: room_id(incoming.arg(0))?,
         event_type: incoming.arg(1).to_owned(),
-        state_key: body.state_key,
+        state_key: state_key.map(str::to_owned),
         content: to_raw_value(&content).map_err(ApiError::internal)?,
-        delay_ms: body.delay_ms,
+        delay_ms,
         txn_id: Some(incoming.arg(2).to_owned()),
     };
     schedule_event(access, wanted).await
@@ -110,7 +108,7 @@ pub(super) async fn schedule_event(access: Access, wanted: Wanted) -> Result<Ans
     let (caller, results) = access.authenticate_with(reads).await?;
     caller.must_not_be_suspended()?;
     let mut results = Results::new(results);
-    if let Some(done) = results.first::<TransactionRow>()? {
+    if let Some(done) = results.first::<FoundRow>()? {
         return answer(&json!({ "delay_id": done.delay_id }));
     }
     if results.first::<Value>()?.is_none() {
@@ -208,17 +206,14 @@ fn scheduled(row: &ScheduledEventRow) -> Result<Value, ApiError> {
     Ok(event)
 }
 
-#[derive(Deserialize)]
-struct ManageBody {
-    action: String,
-}
-
 /// `POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}`: with the action in
 /// the body, as clients did it first.
 async fn manage(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
-    let body: ManageBody = incoming.json()?;
+    let body = endpoint::object(incoming.json()?)?;
+    let action =
+        body.get("action").ok_or_else(|| ApiError::missing_param("'action' is missing"))?;
     let unknown = || ApiError::invalid_param("'action' is not one of 'cancel', 'restart', 'send'");
-    act(access, incoming.arg(0), &body.action, unknown).await
+    act(access, incoming.arg(0), action.as_str().unwrap_or_default(), unknown).await
 }
 
 /// `POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/{action}`
@@ -248,10 +243,11 @@ async fn act(
         }
         Err(_) => context.batch(vec![find(delay_id, None, now_ms)]).await?,
     };
-    let row: RoomRow = Results::new(results).first()?.ok_or_else(no_such_event)?;
+    let row: Option<FoundRow> = Results::new(results).first()?;
+    let room_id = row.and_then(|row| row.room_id).ok_or_else(no_such_event)?;
     if action == "send" {
         let command = RoomCommand::SendDelayed(Some(delay_id.to_owned()));
-        context.room(&row.room_id, command).await?;
+        context.room(&room_id, command).await?;
     }
     answer(&json!({}))
 }

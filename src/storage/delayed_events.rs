@@ -24,13 +24,12 @@ pub struct NewDelayedEvent<'a> {
     pub txn_id: Option<&'a str>,
 }
 
-/// What has come of scheduling.
+/// What a statement has found out; none of them reads all of it.
 #[derive(Debug, Deserialize)]
-pub struct ScheduledRow {
-    /// Of the new event, or of the one that the same transaction has scheduled before; `None`:
-    /// the user has too many.
+pub struct FoundRow {
     pub delay_id: Option<String>,
-    /// When the first of the room's events is due.
+    pub room_id: Option<OwnedRoomId>,
+    /// When the next of the room's events is due.
     pub room_next_ts: Option<u64>,
     /// When the first of the user's events is due.
     pub user_next_ts: Option<u64>,
@@ -39,7 +38,8 @@ pub struct ScheduledRow {
 const OF_TRANSACTION: &str = "user_id = ?1 AND device_id = ?2 AND room_id = ?3 AND txn_id = ?4";
 
 /// Schedules an event, unless its transaction has done so before, or the user has `count_max`.
-/// The last of the statements reads a [`ScheduledRow`]; all of them may be repeated.
+/// The last of the statements reads a [`FoundRow`] with the id of the new event, or of the one
+/// that is there already: none if there are too many. All of them may be repeated.
 pub fn schedule(new: &NewDelayedEvent<'_>, count_max: u64, now_ms: u64) -> [Statement; 3] {
     let of_transaction = |statement: Statement| {
         let statement = statement.bind(new.user_id.as_str()).bind(new.device_id);
@@ -79,13 +79,7 @@ pub fn schedule(new: &NewDelayedEvent<'_>, count_max: u64, now_ms: u64) -> [Stat
     ]
 }
 
-/// What a transaction of the owner of a token has scheduled.
-#[derive(Debug, Deserialize)]
-pub struct TransactionRow {
-    pub delay_id: String,
-}
-
-/// Reads the [`TransactionRow`] of a transaction.
+/// Reads what a transaction of the owner of a token has scheduled: a [`FoundRow`] with its id.
 pub fn select_transaction(token: &str, room_id: &RoomId, txn_id: Option<&str>) -> Statement {
     Statement::new(
         "SELECT x.delay_id FROM access_tokens t
@@ -130,12 +124,6 @@ pub fn select_of_token(user_or_token: &str, delay_id: Option<&str>) -> Statement
     .bind(delay_id)
 }
 
-/// Which room a delayed event is for.
-#[derive(Debug, Deserialize)]
-pub struct RoomRow {
-    pub room_id: OwnedRoomId,
-}
-
 /// Whoever knows the id may manage the event; a token that is sent along has to be somebody's.
 fn may_manage() -> String {
     format!("(?3 IS NULL OR EXISTS (SELECT 1 FROM users WHERE name = {}))", reader("?3"))
@@ -145,7 +133,7 @@ fn manage(sql: String, delay_id: &str, token: Option<&str>, now_ms: u64) -> Stat
     Statement::new(sql).bind(delay_id).bind(now_ms).bind(token)
 }
 
-/// Lets the delay begin anew; returns a [`RoomRow`] if there is such an event.
+/// Lets the delay begin anew; returns a [`FoundRow`] with its room if there is such an event.
 pub fn restart(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     let may_manage = may_manage();
     let sql = format!(
@@ -155,7 +143,7 @@ pub fn restart(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     manage(sql, delay_id, token, now_ms)
 }
 
-/// Cancels; returns a [`RoomRow`] if there is such an event.
+/// Cancels; returns a [`FoundRow`] with its room if there is such an event.
 pub fn cancel(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     let may_manage = may_manage();
     let sql = format!(
@@ -164,7 +152,7 @@ pub fn cancel(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     manage(sql, delay_id, token, now_ms)
 }
 
-/// Reads the [`RoomRow`] of an event.
+/// Reads the [`FoundRow`] of an event, with its room.
 pub fn select_room(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     let may_manage = may_manage();
     let sql = format!("SELECT room_id FROM delayed_events WHERE delay_id = ?1 AND {may_manage}");
@@ -220,22 +208,17 @@ pub fn select_due(room_id: &RoomId, server_name: &str, chosen: Chosen<'_>) -> St
     }
 }
 
-/// When the next event of a room is due.
-#[derive(Debug, Deserialize)]
-pub struct NextRow {
-    pub send_ts: Option<u64>,
-}
-
-/// Reads the [`NextRow`] of a room: after this time.
+/// Reads when the next event of a room is due after this time: a [`FoundRow`].
 pub fn select_next(room_id: &RoomId, now_ms: u64) -> Statement {
     Statement::new(
-        "SELECT min(send_ts) AS send_ts FROM delayed_events WHERE room_id = ?1 AND send_ts > ?2",
+        "SELECT min(send_ts) AS room_next_ts FROM delayed_events
+         WHERE room_id = ?1 AND send_ts > ?2",
     )
     .bind(room_id.as_str())
     .bind(now_ms)
 }
 
-/// Reads the [`RoomRow`]s of rooms that have forgotten to send what has been due before this time.
+/// Reads the [`FoundRow`]s of rooms that have forgotten to send what has been due before this time.
 pub fn select_overdue(before_ms: u64, rooms_max: u32) -> Statement {
     Statement::new("SELECT DISTINCT room_id FROM delayed_events WHERE send_ts < ?1 LIMIT ?2 + 0")
         .bind(before_ms)
@@ -256,7 +239,7 @@ const STANDING: &str = "FROM json_each(?1) e JOIN delayed_events d \
      ON d.delay_id = e.value ->> 'delay_id' \
         AND d.send_ts <= coalesce(e.value ->> 'due_ms', d.send_ts)";
 
-/// Reads which of these nobody has cancelled or restarted: [`TransactionRow`]s.
+/// Reads which of these nobody has cancelled or restarted: [`FoundRow`]s.
 pub fn select_standing(delayed: &[&Delayed]) -> Statement {
     Statement::new(format!("SELECT d.delay_id {STANDING}")).bind_json(&delayed)
 }

@@ -24,8 +24,7 @@ use crate::durable::commands::redacts_of;
 use crate::durable::{ChangeMembership, DelayEvent, Delayed, NewEvent, RoomCommand, RoomReply};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{DatabaseError, Results, Statement};
-use crate::storage::delayed_events::{self, Chosen, DueRow, NewDelayedEvent, NextRow, SetState};
-use crate::storage::delayed_events::{ScheduledRow, TransactionRow};
+use crate::storage::delayed_events::{self, Chosen, DueRow, FoundRow, NewDelayedEvent, SetState};
 use crate::storage::profiles;
 
 /// When it is tried again what could not be done; each failure doubles it.
@@ -53,8 +52,8 @@ struct Look {
 pub struct Standing(HashSet<String>);
 
 impl Standing {
-    pub fn new(rows: Vec<TransactionRow>) -> Self {
-        Self(rows.into_iter().map(|row| row.delay_id).collect())
+    pub fn new(rows: Vec<FoundRow>) -> Self {
+        Self(rows.into_iter().filter_map(|row| row.delay_id).collect())
     }
 
     /// Whether a delayed event is still to be sent, also after what the group does before it.
@@ -136,7 +135,7 @@ impl Room {
         }
         let mut results = Results::new(read?);
         results.skip(2);
-        let row: Option<ScheduledRow> = results.first()?;
+        let row: Option<FoundRow> = results.first()?;
         let row = row.ok_or_else(|| ApiError::internal("scheduling brought no row"))?;
         let Some(delay_id) = row.delay_id else {
             let wait_ms = row.user_next_ts.unwrap_or(now_ms).saturating_sub(now_ms);
@@ -229,8 +228,8 @@ impl Room {
         let batch = vec![due, next, push::position()];
         let mut results = Results::new(context.batch(batch).await?);
         let rows = results.rows()?;
-        let next: Option<NextRow> = results.first()?;
-        let next_ms = next.and_then(|next| next.send_ts);
+        let next: Option<FoundRow> = results.first()?;
+        let next_ms = next.and_then(|next| next.room_next_ts);
         let push_rules_position = push::read_position(&mut results)?;
         Ok(Look { rows, next_ms, push_rules_position })
     }
