@@ -74,13 +74,11 @@ impl<'a> MessagesLook<'a> {
     /// All statements, in the order in which [`MessagesLook::read`] takes their results.
     pub fn statements(&self) -> Vec<Statement> {
         let (user_id, stream) = (self.look.user_id, self.since.room_key.stream());
-        let mut batch = vec![
-            stream_positions::select_some(&READ_STREAMS),
-            sync::moved_rooms(user_id, stream),
-            sync::membership_changes(user_id, stream),
-        ];
+        let mut batch = self.chunk.statements(self.wanted, user_id);
+        batch.push(stream_positions::select_some(&READ_STREAMS));
+        batch.push(sync::moved_rooms(user_id, stream));
+        batch.push(sync::membership_changes(user_id, stream));
         batch.extend(DeviceNews::statements(&self.look));
-        batch.extend(self.chunk.statements(self.wanted, user_id));
         batch
     }
 
@@ -93,6 +91,7 @@ impl<'a> MessagesLook<'a> {
         ignored: HashSet<OwnedUserId>,
         results: &mut Results,
     ) -> Result<Changes, DatabaseError> {
+        let contents = self.chunk.read(self.wanted, results)?;
         let mut upto = token_after(self.since, &results.first()?.unwrap_or_default());
         let windows = Windows {
             user_id: self.look.user_id,
@@ -102,7 +101,6 @@ impl<'a> MessagesLook<'a> {
         };
         let rooms = windows.of_changes(results.rows()?, results.rows()?);
         let devices = DeviceNews::read(&self.look, results, &rooms, &mut upto)?;
-        let contents = self.chunk.read(self.wanted, results)?;
         let places = self.chunk.places.into_iter().map(|place| place.room_id).collect();
         let foreseen = self.chunk.windows.into_iter().map(|window| window.room_id).collect();
         let mut changes = Changes::default();
