@@ -106,6 +106,11 @@ fn one_may_look_where_oneself_is_logged_in_and_administrators_at_everyone() {
     );
     server.rows("UPDATE users SET admin = 1 WHERE name = '@bob:example.org' RETURNING name");
     assert_eq!(server.get(&bob, &path).ok(), body);
+    // Nobody has seen this one yet.
+    let carol = server.register("carol");
+    let path = format!("/_synapse/admin/v1/whois/{}", carol.user_id);
+    let nowhere = json!({ "user_id": carol.user_id, "devices": {} });
+    assert_eq!(server.get(&bob, &path).ok(), nowhere);
 }
 
 fn administrator(server: &Server) -> support::Account {

@@ -2,42 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use ruma::MilliSecondsSinceUnixEpoch;
-use ruma::api::client::admin::get_user_info::v3::{self, ConnectionInfo, DeviceInfo, SessionInfo};
+use ruma::OwnedUserId;
+use serde_json::{Value, json};
 
-use super::endpoint::{Caller, Route, authenticated};
+use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::user_ips::{self, SightingRow};
 
 pub fn routes() -> Vec<Route> {
-    vec![authenticated(get_user_info).also("/_synapse/admin/v1/whois/{user_id}")]
+    let paths = [
+        "/_matrix/client/r0/admin/whois/{user_id}",
+        "/_matrix/client/v3/admin/whois/{user_id}",
+        "/_synapse/admin/v1/whois/{user_id}",
+    ];
+    vec![raw(http::Method::GET, &paths, get_user_info)]
 }
 
-/// `GET /_matrix/client/v3/admin/whois/{userId}`
-async fn get_user_info(caller: Caller, request: v3::Request) -> Result<v3::Response, ApiError> {
-    if !caller.is_admin && caller.user_id != request.user_id {
+/// `GET /_matrix/client/v3/admin/whois/{userId}`. Ruma's answer has no `devices` if there are
+/// none, and clients look for them.
+async fn get_user_info(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let caller = access.authenticate().await?;
+    let user_id: OwnedUserId = incoming.id(0)?;
+    if !caller.is_admin && caller.user_id != user_id {
         return Err(ApiError::forbidden("Only administrators can look at others"));
     }
-    if request.user_id.server_name() != caller.context.server_name() {
+    if user_id.server_name() != caller.context.server_name() {
         return Err(ApiError::invalid_param("Only users of this server can be looked at"));
     }
-    let seen = caller.context.batch(vec![user_ips::select(&request.user_id)]).await?;
+    let seen = caller.context.batch(vec![user_ips::select(&user_id)]).await?;
     let seen: Vec<SightingRow> = Results::new(seen).rows()?;
-    let mut devices: BTreeMap<String, DeviceInfo> = BTreeMap::new();
+    let mut connections: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in seen {
-        let device = devices.entry(row.device_id.unwrap_or_default()).or_default();
-        if device.sessions.is_empty() {
-            device.sessions.push(SessionInfo::new());
-        }
-        let mut connection = ConnectionInfo::new();
-        connection.ip = Some(row.ip);
-        connection.user_agent = Some(row.user_agent);
-        connection.last_seen = row.last_seen.try_into().ok().map(MilliSecondsSinceUnixEpoch);
-        device.sessions[0].connections.push(connection);
+        let SightingRow { device_id, ip, user_agent, last_seen } = row;
+        let connection = json!({ "ip": ip, "user_agent": user_agent, "last_seen": last_seen });
+        connections.entry(device_id.unwrap_or_default()).or_default().push(connection);
     }
-    let mut response = v3::Response::new();
-    response.user_id = Some(request.user_id);
-    response.devices = devices;
-    Ok(response)
+    let device = |(device_id, connections): (String, Vec<Value>)| {
+        (device_id, json!({ "sessions": [{ "connections": connections }] }))
+    };
+    let devices: BTreeMap<String, Value> = connections.into_iter().map(device).collect();
+    answer(&json!({ "user_id": user_id, "devices": devices }))
 }
