@@ -295,7 +295,7 @@ impl Sync<'_> {
     }
 
     fn counts_threads(&self) -> bool {
-        self.wanted.filter.room.timeline.unread_thread_notifications
+        self.wanted.timeline.unread_thread_notifications
     }
 
     fn history(

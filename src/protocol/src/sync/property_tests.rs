@@ -83,7 +83,7 @@ impl Wishes {
 
     fn wanted(&self) -> Wanted {
         let mut wanted = wanted(self.limit, self.state_after);
-        let timeline = &mut wanted.filter.room.timeline;
+        let timeline = &mut wanted.timeline.own;
         match self.filter {
             0 => timeline.types = Some(vec!["m.room.mess*".to_owned()]),
             1 => timeline.not_types = vec!["m.room.message".to_owned(), "a".to_owned()],
@@ -218,7 +218,7 @@ fn check(acts: &[Act], wishes: &Wishes, steps: &[(i64, i64, bool)]) {
     if client.section != "join" {
         return;
     }
-    let filter = wishes.wanted().filter.room.timeline;
+    let filter = wishes.wanted().timeline;
     let window = log.window(reader(), None, log.last(), false).unwrap();
     let all: Vec<_> = log.visible(reader(), &window, &filter).collect();
     let all: Vec<_> = all.iter().map(|event| event.pdu.event_id.clone()).collect();

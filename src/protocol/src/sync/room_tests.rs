@@ -140,7 +140,7 @@ fn what_is_not_the_readers_does_not_make_a_timeline_limited() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let log = log(&names);
     let mut few = wanted(5, false);
-    few.filter.room.timeline.senders = Some(vec!["@bob:one.test".try_into().unwrap()]);
+    few.timeline.own.senders = Some(vec!["@bob:one.test".try_into().unwrap()]);
     let (timeline, _, room) = told(&log, window(&log, 0, true), &few);
     assert_eq!((timeline.len(), room.limited), (0, false));
     let excerpt = Excerpt { events: vec![], is_cut: true, start: Some(30) };

@@ -18,8 +18,8 @@ pub const REACH_MAX: usize = 1_000;
 /// What a request wants.
 #[derive(Clone, Debug)]
 pub struct Wanted {
+    /// All but that of timelines.
     pub filter: FilterDefinition,
-    /// That of timelines.
     pub timeline: EventFilter,
     /// What others must say of state events.
     pub state_related_by: RelatedBy,
@@ -36,8 +36,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    pub fn new(filter: FilterDefinition, relations: SyncRelations, state_after: bool) -> Self {
-        let own = filter.room.timeline.clone();
+    pub fn new(mut filter: FilterDefinition, relations: SyncRelations, state_after: bool) -> Self {
+        let own = std::mem::take(&mut filter.room.timeline);
         let timeline = EventFilter { own, related_by: relations.room.timeline };
         let asked = timeline.limit.map(|limit| usize::try_from(u64::from(limit)));
         let limit = asked.map_or(TIMELINE_LIMIT_DEFAULT, |asked| asked.unwrap_or(usize::MAX));
