@@ -13,11 +13,14 @@ use myelin::durable::sync_notifier::{Notifier, shares};
 use myelin::durable::{Announced, Announcement, News, Waited, Waiter};
 use ruma::RoomId;
 
+/// Tells news; or, without any, that the client has gone.
+type NewsSender = mpsc::UnboundedSender<Option<String>>;
+
 #[derive(Default)]
 pub struct Notifiers {
     notifiers: RefCell<HashMap<u32, Notifier>>,
-    /// What each waits for, and what tells it news, or that its client has gone.
-    waiters: RefCell<Vec<(Vec<String>, mpsc::UnboundedSender<Option<String>>)>>,
+    /// What each waits for, and what tells it.
+    waiters: RefCell<Vec<(Vec<String>, NewsSender)>>,
 }
 
 impl Notifiers {
