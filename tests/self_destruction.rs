@@ -1,4 +1,5 @@
 //! Messages that say until when they may be read (MSC2228).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
