@@ -110,6 +110,12 @@ impl ApiError {
         Self::new(ErrorCode::Forbidden, message)
     }
 
+    /// For those whom an administrator has suspended.
+    pub fn suspended() -> Self {
+        let message = "You cannot do this while your account is suspended";
+        Self::new(ErrorCode::UserSuspended, message)
+    }
+
     pub fn invalid_param(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidParam, message)
     }

@@ -5,6 +5,7 @@ mod support;
 
 use futures_util::future::join;
 use myelin::context::Platform;
+use myelin::storage::database::Statement;
 use serde_json::{Value, json};
 use support::platform::give_way;
 use support::{Account, Failure, Reply, Server};
@@ -86,6 +87,21 @@ impl House {
         let page = self.server.get(reader, &self.path("messages?dir=b&limit=100")).ok();
         let events = page["chunk"].as_array().unwrap().iter();
         events.filter(|event| event["type"] == "m.room.message").cloned().collect()
+    }
+
+    fn write(&self, statement: Statement) {
+        self.server.platform.sqlite.batch(&[statement]).unwrap();
+    }
+
+    /// Locks or suspends somebody.
+    fn set_user(&self, account: &Account, measure: &str) {
+        let sql = format!("UPDATE users SET {measure} = 1 WHERE name = ?1");
+        self.write(Statement::new(sql).bind(account.user_id.as_str()));
+    }
+
+    /// How many events are scheduled.
+    fn count(&self) -> u64 {
+        self.server.rows("SELECT count(*) AS n FROM delayed_events")[0]["n"].as_u64().unwrap()
     }
 
     fn sent(&self) -> usize {
@@ -521,4 +537,53 @@ fn an_account_that_ends_sends_nothing_any_more() {
     assert_eq!(house.server.rows("SELECT count(*) AS n FROM delayed_events")[0]["n"], 0);
     house.pass(5_000);
     assert_eq!(house.sent(), 0);
+}
+
+#[test]
+fn who_is_locked_or_suspended_sends_nothing_any_more() {
+    for (measure, error) in [("locked", "M_FORBIDDEN"), ("suspended", "M_USER_SUSPENDED")] {
+        let house = House::new();
+        house.delay_message(&house.bob, "1", 5_000).ok();
+        let later = delay_id(house.delay_message(&house.bob, "2", 60_000));
+        let own = house.path(&format!("state/m.room.member/{}", house.bob.user_id));
+        let leave = format!("{own}?org.matrix.msc4140.delay=90000");
+        delay_id(house.server.put(&house.bob, &leave, json!({ "membership": "leave" })));
+        house.set_user(&house.bob, measure);
+        house.act("", &later, "send").error(403, error);
+        house.pass(5_000);
+        house.pass(55_000);
+        assert_eq!((house.sent(), house.count()), (0, 1), "{measure}");
+        house.pass(30_000);
+        let membership = house.server.get(&house.alice, &own).ok()["membership"].clone();
+        let expected = if measure == "suspended" { "leave" } else { "join" };
+        assert_eq!((membership, house.count()), (json!(expected), 0), "{measure}");
+    }
+}
+
+#[test]
+fn a_token_that_is_not_in_force_manages_nothing() {
+    let house = House::new();
+    let id = delay_id(house.delay_message(&house.bob, "1", 60_000));
+    house.set_user(&house.bob, "locked");
+    for action in ["cancel", "restart", "send"] {
+        house.act(&house.bob, &id, action).error(401, "M_USER_LOCKED");
+    }
+    house.act("unknown", &id, "cancel").error(401, "M_UNKNOWN_TOKEN");
+    assert_eq!((house.sent(), house.count()), (0, 1));
+}
+
+#[test]
+fn many_events_of_one_do_not_hold_up_those_of_another() {
+    let house = House::with(&[("RATE_LIMITS", "on")]);
+    house.delay_message(&house.bob, "1", 5_000).ok();
+    let copies: Vec<u32> = (0..80).collect();
+    let copy = "INSERT INTO delayed_events SELECT delay_id || value, user_localpart, device_id,
+                    delay, send_ts, room_id, event_type, state_key, origin_server_ts, content,
+                    is_processed, sticky_duration_ms
+                FROM delayed_events CROSS JOIN json_each(?1)";
+    house.write(Statement::new(copy).bind_json(&copies));
+    house.delay_message(&house.alice, "on-time", 6_000).ok();
+    house.pass(5_000);
+    house.pass(1_000);
+    assert_eq!(house.messages(&house.alice)[0]["content"]["body"], "on-time");
 }

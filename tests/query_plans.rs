@@ -90,6 +90,7 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
         "starts",
         "k",
         "chain",
+        "due",
         "(subquery",
     ];
     let is_small = |name: &str| small.iter().any(|s| name == *s || name.starts_with("(subquery"));

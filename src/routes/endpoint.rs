@@ -170,8 +170,7 @@ impl Caller {
         if !self.is_suspended {
             return Ok(());
         }
-        let message = "You cannot do this while your account is suspended";
-        Err(ApiError::new(ErrorCode::UserSuspended, message))
+        Err(ApiError::suspended())
     }
 }
 

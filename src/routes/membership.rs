@@ -255,12 +255,7 @@ fn command(
     target: OwnedUserId,
     content: &Map<String, Value>,
 ) -> Result<RoomCommand, ApiError> {
-    // Who is suspended may still leave, and let others go.
-    let is_leave = matches!(
-        action,
-        MembershipAction::Leave | MembershipAction::Kick | MembershipAction::Unban
-    );
-    if !is_leave {
+    if !action.lets_go() {
         caller.must_not_be_suspended()?;
     }
     Ok(RoomCommand::ChangeMembership(ChangeMembership {

@@ -124,10 +124,13 @@ pub fn select_of_token(user_or_token: &str, delay_id: Option<&str>) -> Statement
     .bind(delay_id)
 }
 
-/// Whoever knows the id may manage the event; a token that is sent along has to be somebody's.
-fn may_manage() -> String {
-    format!("(?3 IS NULL OR EXISTS (SELECT 1 FROM users WHERE name = {}))", reader("?3"))
-}
+/// Whoever knows the id may manage the event; a token that is sent along has to be in force. An
+/// application service's stands for a user.
+const MAY_MANAGE: &str = "(?3 IS NULL
+     OR EXISTS (SELECT 1 FROM users WHERE name = ?3)
+     OR EXISTS (SELECT 1 FROM access_tokens t CROSS JOIN users u ON u.name = t.user_id
+                WHERE t.token = ?3 AND coalesce(t.valid_until_ms, ?2) >= ?2
+                    AND NOT coalesce(u.locked, 0)))";
 
 fn manage(sql: String, delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
     Statement::new(sql).bind(delay_id).bind(now_ms).bind(token)
@@ -135,9 +138,8 @@ fn manage(sql: String, delay_id: &str, token: Option<&str>, now_ms: u64) -> Stat
 
 /// Lets the delay begin anew; returns a [`FoundRow`] with its room if there is such an event.
 pub fn restart(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
-    let may_manage = may_manage();
     let sql = format!(
-        "UPDATE delayed_events SET send_ts = ?2 + delay WHERE delay_id = ?1 AND {may_manage}
+        "UPDATE delayed_events SET send_ts = ?2 + delay WHERE delay_id = ?1 AND {MAY_MANAGE}
          RETURNING room_id"
     );
     manage(sql, delay_id, token, now_ms)
@@ -145,17 +147,15 @@ pub fn restart(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
 
 /// Cancels; returns a [`FoundRow`] with its room if there is such an event.
 pub fn cancel(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
-    let may_manage = may_manage();
     let sql = format!(
-        "DELETE FROM delayed_events WHERE delay_id = ?1 AND {may_manage} RETURNING room_id"
+        "DELETE FROM delayed_events WHERE delay_id = ?1 AND {MAY_MANAGE} RETURNING room_id"
     );
     manage(sql, delay_id, token, now_ms)
 }
 
 /// Reads the [`FoundRow`] of an event, with its room.
 pub fn select_room(delay_id: &str, token: Option<&str>, now_ms: u64) -> Statement {
-    let may_manage = may_manage();
-    let sql = format!("SELECT room_id FROM delayed_events WHERE delay_id = ?1 AND {may_manage}");
+    let sql = format!("SELECT room_id FROM delayed_events WHERE delay_id = ?1 AND {MAY_MANAGE}");
     manage(sql, delay_id, token, now_ms)
 }
 
@@ -172,6 +172,11 @@ pub struct DueRow {
     pub content: String,
     #[serde(deserialize_with = "super::database::boolean")]
     pub is_guest: bool,
+    /// Locked or deactivated.
+    #[serde(deserialize_with = "super::database::boolean")]
+    pub is_locked: bool,
+    #[serde(deserialize_with = "super::database::boolean")]
+    pub is_suspended: bool,
     /// The profile of whose membership it is, if it is one.
     pub displayname: Option<String>,
     pub avatar_url: Option<String>,
@@ -180,7 +185,8 @@ pub struct DueRow {
 /// Which events of a room are to be sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Chosen<'a> {
-    /// Those that are due at this time, the first fifty.
+    /// Those that are due at this time: the first fifty, of each sender the first ten, for those
+    /// of somebody else may have to wait.
     Due(u64),
     /// This one.
     Only(&'a str),
@@ -193,13 +199,17 @@ pub fn select_due(room_id: &RoomId, server_name: &str, chosen: Chosen<'_>) -> St
         Chosen::Only(_) => "d.delay_id = ?3 AND +d.room_id = ?1",
     };
     let statement = Statement::new(format!(
-        "SELECT d.delay_id, d.user_localpart, d.send_ts, d.event_type AS type, d.state_key,
-                d.origin_server_ts, d.content, u.is_guest,
+        "WITH due AS (SELECT d.*, row_number() OVER (PARTITION BY d.user_localpart
+                          ORDER BY d.send_ts) AS place
+                      FROM delayed_events d WHERE {condition})
+         SELECT due.delay_id, due.user_localpart, due.send_ts, due.event_type AS type,
+                due.state_key, due.origin_server_ts, due.content, u.is_guest,
+                u.locked OR u.deactivated AS is_locked, u.suspended AS is_suspended,
                 p.displayname, p.avatar_url
-         FROM delayed_events d
-         LEFT JOIN users u ON u.name = '@' || d.user_localpart || ':' || ?2
-         LEFT JOIN profiles p ON d.event_type = 'm.room.member' AND p.full_user_id = d.state_key
-         WHERE {condition} ORDER BY d.send_ts LIMIT 50"
+         FROM due LEFT JOIN users u ON u.name = '@' || due.user_localpart || ':' || ?2
+         LEFT JOIN profiles p
+             ON due.event_type = 'm.room.member' AND p.full_user_id = due.state_key
+         WHERE due.place <= 10 ORDER BY due.send_ts LIMIT 50"
     ));
     let statement = statement.bind(room_id.as_str()).bind(server_name);
     match chosen {

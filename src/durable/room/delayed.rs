@@ -247,8 +247,9 @@ impl Room {
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome {
-            let (delay_id, room_id) = (&row.delay_id, &self.room_id);
-            crate::log::warn(&format!("{delay_id} was not sent into {room_id}: {error}"));
+            // Whoever knows the id of one that stays could send it.
+            let (event_type, room_id) = (&row.event_type, &self.room_id);
+            crate::log::warn(&format!("{event_type} was not sent into {room_id}: {error}"));
         }
         outcome
     }
@@ -296,10 +297,16 @@ fn command(
 ) -> Result<RoomCommand, ApiError> {
     let sender = UserId::parse_with_server_name(row.user_localpart.as_str(), server_name);
     let sender = sender.map_err(|_| ApiError::forbidden("There is no such user"))?;
+    if row.is_locked {
+        return Err(ApiError::forbidden("The account is locked"));
+    }
     if let ("m.room.member", Some(target)) = (row.event_type.as_str(), &row.state_key) {
         let target = UserId::parse(target.as_str());
         let target = target.map_err(|_| ApiError::bad_json("That is not a user"))?;
         return membership_command(server_name, row, sender, target, delayed);
+    }
+    if row.is_suspended {
+        return Err(ApiError::suspended());
     }
     let content = RawValue::from_string(row.content.clone());
     let content = content.map_err(|_| ApiError::bad_json("The content must be JSON"))?;
@@ -336,6 +343,9 @@ fn membership_command(
     let is_far = action == Action::Invite && target.server_name() != server_name;
     if is_far || (row.is_guest && !is_own) {
         return Err(ApiError::forbidden("You cannot change this membership"));
+    }
+    if row.is_suspended && !action.lets_go() {
+        return Err(ApiError::suspended());
     }
     if action.shows_profile() {
         let (name, avatar) = (row.displayname.as_deref(), row.avatar_url.as_deref());

@@ -43,6 +43,11 @@ impl Action {
         }
     }
 
+    /// Whether it lets somebody go: that also those may do who are suspended.
+    pub fn lets_go(self) -> bool {
+        matches!(self, Self::Leave | Self::Kick | Self::Unban)
+    }
+
     /// Whether the event shows the profile of its target.
     pub fn shows_profile(self) -> bool {
         matches!(self, Self::Join | Self::Invite | Self::Knock)
