@@ -199,6 +199,7 @@ fn a_suspended_account_reads_leaves_and_takes_back_its_own() {
     let invite = json!({ "user_id": carol.user_id });
     let joined = json!({ "membership": "join", "displayname": "x" });
     let profile = format!("{v3}/profile/{}", alice.user_id);
+    let hidden = json!({ "visibility": "private" });
     for (method, path, body) in [
         ("PUT", format!("{rooms}/send/m.room.message/2"), json!({})),
         ("POST", format!("{rooms}/send/m.room.message"), json!({})),
@@ -212,6 +213,9 @@ fn a_suspended_account_reads_leaves_and_takes_back_its_own() {
         ("POST", format!("{v3}/createRoom"), json!({})),
         ("PUT", format!("{profile}/displayname"), json!({ "displayname": "x" })),
         ("DELETE", format!("{profile}/m.tz"), json!({})),
+        ("PUT", format!("{v3}/directory/room/%23x:example.org"), json!({ "room_id": here })),
+        ("DELETE", format!("{v3}/directory/room/%23x:example.org"), json!({})),
+        ("PUT", format!("{v3}/directory/list/room/{here}"), hidden),
     ] {
         server.call(method, &alice, &path, body).error(403, "M_USER_SUSPENDED");
     }

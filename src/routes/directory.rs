@@ -64,6 +64,7 @@ async fn put_alias(
     let alias = request.room_alias;
     let read = RoomRead::begin(access, request.room_id, |_| Vec::new()).await?;
     read.caller.must_not_be_guest()?;
+    read.caller.must_not_be_suspended()?;
     must_be_ours(&read.caller.context, &alias)?;
     let service = read.caller.service.as_ref();
     must_be_free_alias(&read.caller.context.config, &alias, service)?;
@@ -108,6 +109,7 @@ async fn remove_alias(
     let select = room_aliases::select(&alias);
     let (caller, results) = access.authenticate_with(vec![select]).await?;
     caller.must_not_be_guest()?;
+    caller.must_not_be_suspended()?;
     must_be_free_alias(&caller.context.config, &alias, caller.service.as_ref())?;
     let row: Option<AliasRow> = Results::new(results).first()?;
     let row = row.ok_or_else(|| ApiError::not_found("Unknown room alias"))?;
@@ -169,6 +171,7 @@ async fn set_visibility(
     request: set_room_visibility::v3::Request,
 ) -> Result<set_room_visibility::v3::Response, ApiError> {
     caller.must_not_be_guest()?;
+    caller.must_not_be_suspended()?;
     let is_public = match request.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
