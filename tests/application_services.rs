@@ -515,3 +515,17 @@ fn users_of_services_are_not_notified() {
     let notified = server.rows("SELECT user_id FROM event_push_actions");
     assert_eq!(notified, [json!({ "user_id": bob.user_id })]);
 }
+
+#[test]
+fn a_service_makes_no_users_that_are_another_ones() {
+    let mut services = registrations();
+    services[1]["namespaces"] = json!({ "users": [{ "exclusive": false, "regex": "@.*" }] });
+    let server = Server::with(&[("APPLICATION_SERVICES", &services.to_string())]);
+    let token = "token of the other";
+    let other = account(&json!({ "user_id": "@otherbot:example.org", "access_token": token }));
+    let body = |name| json!({ "type": "m.login.application_service", "username": name });
+    for name in ["_irc_x", "bridgebot"] {
+        server.post(&other, REGISTER, body(name)).error(400, "M_EXCLUSIVE");
+    }
+    server.post(&other, REGISTER, body("somebody")).ok();
+}

@@ -33,7 +33,8 @@ pub async fn register(access: &Access, body: &Map<String, Value>) -> Result<Answ
     let username = username.ok_or_else(|| ApiError::missing_param("username is missing"))?;
     let user_id = user_name::any_user_id(username, context.server_name())
         .map_err(|error| ApiError::new(ErrorCode::InvalidUsername, error.to_string()))?;
-    if !service.has_user(&user_id) {
+    let mut others = context.config.application_services.iter().filter(|one| one.id != service.id);
+    if !service.has_user(&user_id) || others.any(|other| other.owns_user(&user_id)) {
         return Err(exclusive("Invalid user localpart for this application service."));
     }
     let request = SessionRequest::read(body)?;
