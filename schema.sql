@@ -535,6 +535,7 @@ CREATE TABLE IF NOT EXISTS event_expiry (
     event_id TEXT PRIMARY KEY,
     expiry_ts BIGINT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS event_expiry_expiry_ts_idx ON event_expiry (expiry_ts);
 
 CREATE TABLE IF NOT EXISTS event_failed_pull_attempts (
     room_id TEXT NOT NULL,

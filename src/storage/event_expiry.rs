@@ -30,13 +30,13 @@ pub struct ExpiredRow {
     pub json: String,
 }
 
-/// Reads [`ExpiredRow`]s: the table is small.
+/// Reads the first [`ExpiredRow`]s.
 pub fn select_expired(now_ms: u64, limit: u32) -> Statement {
     Statement::new(
         "SELECT x.event_id, j.room_id, r.room_version, j.json FROM event_expiry x
          CROSS JOIN event_json j ON j.event_id = x.event_id
          LEFT JOIN rooms r ON r.room_id = j.room_id
-         WHERE x.expiry_ts <= ?1 LIMIT ?2 + 0",
+         WHERE x.expiry_ts <= ?1 ORDER BY x.expiry_ts LIMIT ?2 + 0",
     )
     .bind(now_ms)
     .bind(limit)

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i64 = 94;
 pub const SCHEMA_COMPAT_VERSION: i64 = 84;
 
 /// Our own count of changes to `schema.sql`: that of the newest of [`DELTAS`], else 1.
-pub const REVISION: i64 = 8;
+pub const REVISION: i64 = 9;
 
 /// The changes since revision 1. A new one also changes `schema.sql`.
 pub const DELTAS: &[Delta] = &[
@@ -95,6 +95,12 @@ pub const DELTAS: &[Delta] = &[
              PRIMARY KEY (user_id, device_id, room_id, txn_id)
          ) WITHOUT ROWID",
         ])],
+    },
+    Delta {
+        revision: 9,
+        name: "event_expiry",
+        steps: &[Step::Once(&["CREATE INDEX IF NOT EXISTS event_expiry_expiry_ts_idx
+             ON event_expiry (expiry_ts)"])],
     },
 ];
 
