@@ -2,6 +2,9 @@
 //!
 //! A file goes into the bucket as it comes; the row that makes it known is written after it.
 
+use std::future::Future;
+
+use futures_channel::oneshot;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use myelin_protocol::media::serving::TYPE_DEFAULT;
@@ -11,6 +14,7 @@ use serde_json::json;
 use super::endpoint::{
     Access, Answer, Caller, Incoming, Route, authenticated, json as answer, raw,
 };
+use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::media::limits::{Limits, PENDING_LIFETIME_MS, PENDING_MAX};
 use crate::media::local::not_found;
@@ -178,17 +182,44 @@ async fn upload_to(access: Access, incoming: Incoming) -> Result<Answer, ApiErro
         return Err(not_found());
     }
     claim(&caller, &media_id).await?;
-    let media_length = match store(&caller, incoming, &limits, &media_id, bytes_max).await {
-        Ok(media_length) => media_length,
-        Err(error) => {
-            caller.context.batch(vec![media::release(&media_id)]).await?;
-            return Err(error);
-        }
-    };
-    let name = description.name.as_deref();
-    let complete = media::complete(&media_id, &description.media_type, media_length, name);
-    caller.context.batch(vec![complete]).await?;
+    let context = caller.context.clone();
+    let filled = fill(caller, incoming, limits, description, media_id, bytes_max);
+    to_the_end(&context, filled).await?;
     answer(&json!({}))
+}
+
+/// Fills an id that has been claimed, or releases it.
+async fn fill(
+    caller: Caller,
+    incoming: Incoming,
+    limits: Limits,
+    description: Description,
+    media_id: String,
+    bytes_max: u64,
+) -> Result<(), ApiError> {
+    let stored = store(&caller, incoming, &limits, &media_id, bytes_max).await;
+    let statement = match &stored {
+        Ok(media_length) => {
+            let (media_type, name) = (&description.media_type, description.name.as_deref());
+            media::complete(&media_id, media_type, *media_length, name)
+        }
+        Err(_) => media::release(&media_id),
+    };
+    caller.context.batch(vec![statement]).await?;
+    stored.map(drop)
+}
+
+/// Does something that goes on if the client hangs up, which ends the request.
+async fn to_the_end(
+    context: &Context,
+    work: impl Future<Output = Result<(), ApiError>> + 'static,
+) -> Result<(), ApiError> {
+    let (reply, outcome) = oneshot::channel();
+    context.platform.spawn(Box::pin(async move {
+        // Whoever asked may have gone.
+        let _ = reply.send(work.await);
+    }));
+    outcome.await.unwrap_or_else(|_| Err(ApiError::internal("the upload has been given up")))
 }
 
 /// Makes this request the one that fills the id, or says why it is not.
