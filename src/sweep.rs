@@ -99,7 +99,9 @@ async fn send_delayed(context: &Context) -> Result<(), ApiError> {
     let read = context.batch(vec![delayed_events::select_overdue(before_ms, ROOMS_MAX)]).await?;
     let rows: Vec<FoundRow> = Results::new(read).rows()?;
     for room_id in rows.into_iter().filter_map(|row| row.room_id) {
-        context.room(&room_id, RoomCommand::SendDelayed(None)).await?;
+        if let Err(error) = context.room(&room_id, RoomCommand::SendDelayed(None)).await {
+            crate::log::warn(&format!("what is due in {room_id} has to wait: {error}"));
+        }
     }
     Ok(())
 }
