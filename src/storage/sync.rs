@@ -215,7 +215,8 @@ pub fn current_state_ids(room_ids: &[OwnedRoomId], without_members: bool) -> Sta
              UNION ALL {columns} AND c.type > 'm.room.member'"
         ),
     };
-    Statement::new(sql).bind_json(&room_ids).small::<StateIdRow>()
+    let statement = Statement::new(sql).bind_json(&room_ids);
+    if without_members { statement.small::<StateIdRow>() } else { statement }
 }
 
 /// The present membership events of those who sent what windows show, and of the user.
