@@ -94,7 +94,7 @@ fn limit(limit: u64) -> Value {
     json!({"room": {"timeline": {"limit": limit}}})
 }
 
-/// The room: state A to D, then messages and new versions of B and D. Gives the sync
+/// A room: state A to D, then messages and new versions of B and D. Gives the sync
 /// token after each of the fifteen events.
 fn worked_example(server: &Server, alice: &Account) -> (String, Vec<String>) {
     let room_id = public_room(server, alice);

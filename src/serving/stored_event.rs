@@ -118,7 +118,6 @@ impl StoredEvent {
         RoomStreamToken::historic(self.topological_ordering, self.stream_ordering - 1)
     }
 
-    /// Whether this sets the state of that type and state key.
     /// A membership event, as far as it decides what a sync tells.
     pub fn member(&self) -> Option<Member> {
         Some(Member {
@@ -130,6 +129,7 @@ impl StoredEvent {
         })
     }
 
+    /// Whether this sets the state of that type and state key.
     pub fn is_state_of(&self, event_type: &TimelineEventType, state_key: &str) -> bool {
         self.pdu.event_type == *event_type && self.pdu.state_key.as_deref() == Some(state_key)
     }
