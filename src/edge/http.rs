@@ -2,11 +2,13 @@
 //! single call costs about as much.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
+use futures_util::StreamExt;
 use js_sys::{Array, JSON};
 use wasm_bindgen::JsValue;
 use worker::web_sys::{self, AbortSignal, ReadableStream};
-use worker::{Env, Request, Response};
+use worker::{ByteStream, Env, Request, Response};
 
 use super::files;
 use crate::error::{ApiError, ErrorCode};
@@ -16,11 +18,16 @@ use crate::storage::media_files::{FilePart, UnreadBody};
 /// What `Meter::server_timing` says; the runtime adds the memory to it.
 const TIMING_HEADER: &str = "server-timing";
 
+/// The body of a request, as long as it has not been read.
+pub type UnreadFile = Rc<RefCell<Option<ReadableStream>>>;
+
+/// Bytes that a client may send after it has been refused.
+const DRAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// What a request still has to do with its client.
 #[derive(Default)]
 pub struct Connection {
-    /// The body, if it has not been read.
-    pub body: RefCell<Option<ReadableStream>>,
+    pub body: UnreadFile,
     /// Aborts when the client hangs up.
     pub signal: Option<AbortSignal>,
 }
@@ -41,7 +48,7 @@ pub async fn read(mut request: Request) -> Result<(http::Request<Vec<u8>>, Conne
         let length = builder.headers_ref().and_then(|headers| headers.get("content-length"));
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let unread = builder.extension(UnreadBody { length }).body(Vec::new());
-        let body = RefCell::new(request.inner().body());
+        let body = Rc::new(RefCell::new(request.inner().body()));
         return Ok((unread.map_err(unreadable)?, Connection { body, signal: None }));
     }
     let body = match request.inner().body() {
@@ -54,6 +61,20 @@ pub async fn read(mut request: Request) -> Result<(http::Request<Vec<u8>>, Conne
     let signal = Some(request.inner().signal());
     let connection = Connection { signal, ..Connection::default() };
     Ok((builder.body(body).map_err(unreadable)?, connection))
+}
+
+/// Reads what nobody has read, and throws it away: a client that is cut off while it sends does not
+/// see why.
+pub async fn drain(file: &UnreadFile) {
+    let Some(body) = file.take() else { return };
+    let mut body = ByteStream::from(body);
+    let mut drained = 0;
+    while let Some(Ok(chunk)) = body.next().await {
+        drained += chunk.len();
+        if drained > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
 }
 
 fn unreadable(error: http::Error) -> ApiError {

@@ -23,10 +23,15 @@ use platform::{EdgePlatform, Spawner};
 async fn fetch(request: Request, env: Env, context: worker::Context) -> worker::Result<Response> {
     let spawner = Spawner::Worker(Rc::new(context));
     let answer = match http::read(request).await {
-        Ok((request, connection)) => match EdgePlatform::context_with(&env, spawner, connection) {
-            Ok(context) => routes::dispatch(context, request).await,
-            Err(error) => routes::error_answer(&error),
-        },
+        Ok((request, connection)) => {
+            let file = connection.body.clone();
+            let answer = match EdgePlatform::context_with(&env, spawner, connection) {
+                Ok(context) => routes::dispatch(context, request).await,
+                Err(error) => routes::error_answer(&error),
+            };
+            http::drain(&file).await;
+            answer
+        }
         Err(error) => routes::error_answer(&error),
     };
     match answer.extensions().get::<FilePart>().cloned() {
