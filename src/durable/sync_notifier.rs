@@ -6,8 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{Announcement, News};
 
@@ -144,10 +147,12 @@ pub fn oldest_beyond(since: &[f64], limit: usize) -> Vec<usize> {
     indexes
 }
 
-/// What the sockets of a device are found by. Short, unlike the id, which its client may choose.
+/// What the sockets of a device are found by. Short, unlike the id; and, since clients choose their
+/// ids, nothing that another id could be made to have.
 pub fn device_tag(user_id: &str, device_id: Option<&DeviceId>) -> String {
     let device_id = device_id.map_or("", DeviceId::as_str);
-    format!("device {:016x}", hash_of(&format!("{user_id} {device_id}")))
+    let digest = Sha256::digest(format!("{user_id} {device_id}"));
+    format!("device {}", URL_SAFE_NO_PAD.encode(&digest[..16]))
 }
 
 /// Which of `count` notifiers a user waits at.
