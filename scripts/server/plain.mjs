@@ -6,8 +6,6 @@ import net from "node:net";
 
 // As many may come back at the same moment, after a restart.
 const backlogMax = 4096;
-// How long a client may go on sending after it has been answered and refused.
-const lingerMs = 2000;
 
 /** Resolves once it listens; the result has `close()`. */
 export async function listenPlainly({ host, port }, worker) {
@@ -36,16 +34,6 @@ function relay(client, worker) {
   client.once("end", () => worker.resetAndDestroy());
   client.once("close", () => worker.resetAndDestroy());
   client.on("error", () => worker.resetAndDestroy());
-  worker.on("error", () => {});
-  worker.once("close", () => (worker.bytesRead > 0 ? partGently(client) : client.destroy()));
-}
-
-// A client that is still sending what the Worker has refused to read is to see why: closing at
-// once would have its system throw the answer away.
-function partGently(client) {
-  client.unpipe();
-  client.resume();
-  client.end();
-  const timer = setTimeout(() => client.destroy(), lingerMs);
-  client.once("close", () => clearTimeout(timer));
+  worker.once("end", () => client.destroySoon());
+  worker.on("error", () => client.destroy());
 }
