@@ -11,9 +11,19 @@ use crate::error::{ApiError, ErrorCode};
 use crate::outbound::application_services as outbound;
 
 /// # Errors
-/// `M_EXCLUSIVE` for a user whom an application service has to itself.
-pub fn must_be_nobodys_user(context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    match context.is_of_service(user_id) {
+/// `M_EXCLUSIVE` for a user whom another application service has to itself, and for one of whom
+/// the one that asks does not say that they are its own.
+pub fn must_be_free_user(
+    config: &Config,
+    user_id: &UserId,
+    asks: Option<&Rc<ApplicationService>>,
+) -> Result<(), ApiError> {
+    if asks.is_some_and(|service| !service.has_user(user_id)) {
+        return Err(exclusive("Invalid user localpart for this application service."));
+    }
+    let is_asking = |one: &ApplicationService| asks.is_some_and(|service| service.id == one.id);
+    let mut services = config.application_services.iter();
+    match services.any(|one| one.owns_user(user_id) && !is_asking(one)) {
         true => Err(exclusive("This user ID is reserved by an application service.")),
         false => Ok(()),
     }

@@ -5,7 +5,7 @@ use ruma::OwnedUserId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::application_services::must_be_nobodys_user;
+use super::application_services::must_be_free_user;
 use super::session::{self, SessionRequest};
 use super::user_directory;
 use crate::context::Context;
@@ -25,7 +25,7 @@ const NUMBERS_MAX: usize = 10;
 /// `M_INVALID_USERNAME`, `M_EXCLUSIVE`.
 pub fn user_id(context: &Context, username: &str) -> Result<OwnedUserId, ApiError> {
     let user_id = user_name::new_user_id(username, context.server_name()).map_err(name_error)?;
-    must_be_nobodys_user(context, &user_id)?;
+    must_be_free_user(&context.config, &user_id, None)?;
     Ok(user_id)
 }
 

@@ -9,7 +9,7 @@ use ruma::OwnedUserId;
 use serde_json::{Map, Value};
 
 use super::{Access, Answer, json};
-use crate::accounts::application_services::exclusive;
+use crate::accounts::application_services::{exclusive, must_be_free_user};
 use crate::accounts::new_user;
 use crate::accounts::session::SessionRequest;
 use crate::error::{ApiError, ErrorCode};
@@ -33,10 +33,7 @@ pub async fn register(access: &Access, body: &Map<String, Value>) -> Result<Answ
     let username = username.ok_or_else(|| ApiError::missing_param("username is missing"))?;
     let user_id = user_name::any_user_id(username, context.server_name())
         .map_err(|error| ApiError::new(ErrorCode::InvalidUsername, error.to_string()))?;
-    let mut others = context.config.application_services.iter().filter(|one| one.id != service.id);
-    if !service.has_user(&user_id) || others.any(|other| other.owns_user(&user_id)) {
-        return Err(exclusive("Invalid user localpart for this application service."));
-    }
+    must_be_free_user(&context.config, &user_id, Some(service))?;
     let request = SessionRequest::read(body)?;
     let is_inhibited = body.get("inhibit_login").and_then(Value::as_bool).unwrap_or(false);
     let user = NewUser { appservice_id: Some(service.id.clone()), ..NewUser::named_after(user_id) };
