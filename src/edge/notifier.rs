@@ -11,6 +11,7 @@ use worker::{
 };
 
 use super::objects::{answer, command};
+use super::platform::config;
 use super::waiter::{SOCKETS_HEADER, WAIT_PATH};
 use crate::durable::sync_notifier::{Announced, Concerned, Notifier, oldest_beyond, socket_limits};
 use crate::error::ApiError;
@@ -100,7 +101,7 @@ fn is_open(socket: &WebSocket) -> bool {
 
 impl DurableObject for SyncNotifier {
     fn new(state: State, env: Env) -> Self {
-        let counts_sockets = env.var("DEVELOPMENT").is_ok_and(|value| value.to_string() == "true");
+        let counts_sockets = config(&env).is_ok_and(|config| config.development);
         Self { state: Rc::new(state), notifier: RefCell::default(), counts_sockets }
     }
 

@@ -129,7 +129,7 @@ impl EdgePlatform {
 }
 
 /// Reads the text variables and secrets of the environment, once per isolate.
-fn config(env: &Env) -> Result<Rc<Config>, ApiError> {
+pub fn config(env: &Env) -> Result<Rc<Config>, ApiError> {
     if let Some(config) = CONFIG.with_borrow(Clone::clone) {
         return Ok(config);
     }
