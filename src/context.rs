@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, StreamExt};
 use myelin_protocol::application_service::ApplicationService;
-use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{DeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
 use crate::config::Config;
 use crate::durable::{Announced, Announcement, Waiter};
 use crate::durable::{GuardCommand, GuardReply, PushCommand, RoomCommand, RoomReply};
 use crate::error::ApiError;
 use crate::outbound::{Bounds, FetchError};
+use crate::storage::access_tokens::TokenRow;
 use crate::storage::database::{DatabaseError, QueryResult, Statement};
 use crate::storage::install;
 use crate::storage::media_files::{FileBody, FileError};
@@ -157,15 +158,12 @@ pub struct Context {
     pub isolate: Rc<Isolate>,
 }
 
-/// Whose a token is, and of which device.
-pub(crate) type TokenUser = (OwnedUserId, Option<OwnedDeviceId>);
-
 /// Facts of the database that an isolate learns with its first batch.
 #[derive(Default)]
 pub struct Isolate {
     pub(crate) keys: RefCell<Option<Rc<install::ServerKeys>>>,
-    /// Whose a token was when it was last looked at: a guess that saves a round trip, never proof.
-    pub(crate) token_users: RefCell<HashMap<String, TokenUser>>,
+    /// What a token was when it was last looked at: a guess that saves a round trip, never proof.
+    pub(crate) token_rows: RefCell<HashMap<String, TokenRow>>,
     /// Parsed things that are costly to make again, by a name of their owner.
     pub(crate) memo: RefCell<HashMap<&'static str, Rc<dyn std::any::Any>>>,
     /// When the last large read began, and whether it is still under way.

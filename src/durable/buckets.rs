@@ -66,6 +66,13 @@ impl Buckets {
         Ok(())
     }
 
+    /// Gives one token back that was taken for nothing.
+    pub fn give_back(&self, name: &str) {
+        if let Some(bucket) = self.buckets.borrow_mut().get_mut(name) {
+            bucket.tokens = (bucket.tokens + 1.0).min(self.burst);
+        }
+    }
+
     fn refilled(&self, bucket: &Bucket, now_ms: u64) -> f64 {
         let elapsed_s = now_ms.saturating_sub(bucket.updated_ms) as f64 / 1000.0;
         (bucket.tokens + elapsed_s * self.per_second).min(self.burst)
@@ -87,5 +94,7 @@ mod tests {
         limits.take("bob", 1000).unwrap();
         limits.take("alice", 6000).unwrap();
         assert!(limits.take("alice", 6000).is_err());
+        limits.give_back("alice");
+        limits.take("alice", 6000).unwrap();
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+pub use crate::storage::access_tokens::PresumedToken;
 pub use crate::storage::delayed_events::Delayed;
 
 /// An event before it has a place in the room's graph.
@@ -57,6 +58,10 @@ pub struct SendEvent {
     /// nobody has asked.
     #[serde(default)]
     pub push_rules_position: i64,
+    /// The token, and what it was when it was last looked at: the commit looks whether that holds
+    /// and the room knows the push rules, or the answer is [`RoomReply::Unproven`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presumed: Option<PresumedToken>,
     /// What is known of the event that this one is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<KnownParent>,
@@ -81,6 +86,7 @@ impl SendEvent {
             transaction: None,
             origin_server_ts: None,
             push_rules_position: 0,
+            presumed: None,
             parent: None,
             delayed: None,
         }
@@ -155,6 +161,8 @@ pub enum RoomReply {
     },
     /// There is such a room already: nothing was written.
     Exists,
+    /// Nothing was written: what was presumed has to be looked up first.
+    Unproven,
     Delayed {
         delay_id: String,
     },

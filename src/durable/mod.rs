@@ -12,8 +12,8 @@ pub mod sync_notifier;
 pub use account_guard::AccountGuard;
 pub use commands::{
     Announcement, ChangeMembership, CreateRoom, DelayEvent, Delayed, GuardCommand, GuardReply,
-    KnownParent, MembershipAction, NewEvent, News, PushCommand, RoomCommand, RoomReply, SendEvent,
-    TransactionKey, Waited, Waiter,
+    KnownParent, MembershipAction, NewEvent, News, PresumedToken, PushCommand, RoomCommand,
+    RoomReply, SendEvent, TransactionKey, Waited, Waiter,
 };
 pub use push_sender::PushSender;
 pub use service_sender::ServiceSender;

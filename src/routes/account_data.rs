@@ -8,7 +8,8 @@ use ruma::serde::Raw;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::endpoint::{Access, Caller, Route, authenticated, batched};
+use super::access::{Access, Caller};
+use super::endpoint::{Route, authenticated, batched};
 use crate::durable::Announcement;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::account_data::{self, AccountDataRow, RoomAccountDataRow};

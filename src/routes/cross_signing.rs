@@ -9,7 +9,8 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value, json};
 
 use super::Caller;
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use super::user_interactive::prove_identity;
 use crate::accounts::device_changes;
 use crate::error::{ApiError, ErrorCode};

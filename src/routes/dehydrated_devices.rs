@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Caller;
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use super::keys_upload::refused;
 use crate::accounts::device_changes;
 use crate::accounts::session::DISPLAY_NAME_LENGTH_MAX;

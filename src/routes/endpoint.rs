@@ -5,21 +5,15 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use http::Method;
-use myelin_protocol::application_service::ApplicationService;
 use ruma::api::error::{DeserializationError, FromHttpRequestError};
 use ruma::api::path_builder::PathBuilder;
 use ruma::api::{IncomingRequest, IncomingRequestExt, Metadata, OutgoingResponseExt};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::accounts::last_seen;
-use crate::accounts::masquerade::Masquerade;
-use crate::accounts::presence::Actor;
+use super::access::{Access, Caller};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
-use crate::storage::access_tokens::{self, TokenRow};
-use crate::storage::database::{QueryResult, Statement};
 
 pub type Answer = http::Response<Vec<u8>>;
 
@@ -107,7 +101,7 @@ impl Incoming {
         url::Url::parse_with_params(&service, [(name, value)]).map_err(ApiError::internal)
     }
 
-    fn access_token(&self) -> Option<String> {
+    pub fn access_token(&self) -> Option<String> {
         let bearer = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         bearer.map(|token| token.trim().to_owned()).or_else(|| self.query("access_token"))
     }
@@ -117,195 +111,6 @@ impl Incoming {
 pub fn query_pairs(uri: &http::Uri) -> impl Iterator<Item = (String, String)> + '_ {
     let query = uri.query().unwrap_or_default();
     url::form_urlencoded::parse(query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
-}
-
-/// Who calls: a user, on a device, with a valid token.
-#[derive(Clone)]
-pub struct Caller {
-    pub context: Context,
-    pub user_id: OwnedUserId,
-    /// `None` for tokens without a device (an administrator's for a user).
-    pub device_id: Option<OwnedDeviceId>,
-    pub token_id: i64,
-    pub is_guest: bool,
-    pub is_admin: bool,
-    pub is_suspended: bool,
-    /// That speaks for the user.
-    pub service: Option<Rc<ApplicationService>>,
-    pub address: String,
-    pub user_agent: String,
-}
-
-impl Caller {
-    /// The caller as somebody whose presence this concerns.
-    pub fn actor(&self) -> Actor {
-        Actor {
-            context: self.context.clone(),
-            user_id: self.user_id.clone(),
-            device_id: self.device_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }
-    }
-
-    /// # Errors
-    /// `M_FORBIDDEN` unless the path names the caller.
-    pub fn must_be(&self, user_id: &UserId) -> Result<(), ApiError> {
-        if self.user_id == user_id {
-            return Ok(());
-        }
-        Err(ApiError::forbidden("You can only do this for yourself"))
-    }
-
-    /// # Errors
-    /// `M_GUEST_ACCESS_FORBIDDEN` for guests.
-    pub fn must_not_be_guest(&self) -> Result<(), ApiError> {
-        if !self.is_guest {
-            return Ok(());
-        }
-        Err(ApiError::new(ErrorCode::GuestAccessForbidden, "Guests cannot do this"))
-    }
-
-    /// # Errors
-    /// `M_USER_SUSPENDED` for those whom an administrator has suspended.
-    pub fn must_not_be_suspended(&self) -> Result<(), ApiError> {
-        if !self.is_suspended {
-            return Ok(());
-        }
-        Err(ApiError::suspended())
-    }
-}
-
-/// Tokens whose user an isolate remembers: about 100 bytes each.
-const TOKEN_USERS_MAX: usize = 10_000;
-
-/// A request whose token has not been looked at yet, so that a handler can look at it in the
-/// same batch as its own reads.
-#[derive(Clone)]
-pub struct Access {
-    pub context: Context,
-    token: Option<String>,
-    masquerade: Option<Masquerade>,
-    admits_locked: bool,
-    pub address: String,
-    pub user_agent: String,
-}
-
-impl Access {
-    /// The application service whose token it is.
-    pub fn service(&self) -> Option<&Rc<ApplicationService>> {
-        self.masquerade.as_ref().map(|masquerade| &masquerade.service)
-    }
-
-    /// The same for those as well whose account is locked.
-    pub fn even_if_locked(self) -> Self {
-        Self { admits_locked: true, ..self }
-    }
-
-    /// Authenticates with a batch of its own.
-    ///
-    /// # Errors
-    /// `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN` (with `soft_logout`), `M_USER_DEACTIVATED`.
-    pub async fn authenticate(self) -> Result<Caller, ApiError> {
-        Ok(self.authenticate_with(Vec::new()).await?.0)
-    }
-
-    /// The token, for reads about its user that run before the user is known; the user for whom
-    /// an application service speaks.
-    ///
-    /// # Errors
-    /// `M_MISSING_TOKEN`
-    pub fn token(&self) -> Result<&str, ApiError> {
-        let user_id = self.masquerade.as_ref().map(|masquerade| masquerade.user_id.as_str());
-        user_id.or(self.token.as_deref()).ok_or_else(ApiError::missing_token)
-    }
-
-    /// Whether the request has a token at all.
-    pub fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
-    /// Authenticates and runs `statements` in the same batch.
-    ///
-    /// # Errors
-    /// As [`Access::authenticate`].
-    pub async fn authenticate_with(
-        self,
-        statements: Vec<Statement>,
-    ) -> Result<(Caller, Vec<QueryResult>), ApiError> {
-        let (caller, results) = self.try_authenticate_with(statements).await?;
-        Ok((caller?, results))
-    }
-
-    /// As [`Access::authenticate_with`], but hands over the results also when the token is bad.
-    async fn try_authenticate_with(
-        self,
-        statements: Vec<Statement>,
-    ) -> Result<(Result<Caller, ApiError>, Vec<QueryResult>), ApiError> {
-        let token = self.token.as_deref().ok_or_else(ApiError::missing_token)?;
-        let mut batch = vec![match &self.masquerade {
-            Some(masquerade) => masquerade.select(),
-            None => access_tokens::select(token),
-        }];
-        batch.extend(statements);
-        let mut results = self.context.batch(batch).await?;
-        let row: Option<TokenRow> = results.remove(0).first()?;
-        Ok((self.caller(row), results))
-    }
-
-    /// Whose the token was when this isolate last saw it. For reads by user in the batch that
-    /// authenticates: what they bring counts only if the caller turns out to be that user.
-    pub fn expected_user(&self) -> Option<OwnedUserId> {
-        self.expected_device().map(|(user_id, _)| user_id)
-    }
-
-    /// As [`Access::expected_user`], with the device.
-    pub fn expected_device(&self) -> Option<(OwnedUserId, Option<OwnedDeviceId>)> {
-        if let Some(masquerade) = &self.masquerade {
-            return Some((masquerade.user_id.clone(), masquerade.device_id.clone()));
-        }
-        self.context.isolate.token_users.borrow().get(self.token.as_deref()?).cloned()
-    }
-
-    fn remember_user(&self, row: &TokenRow) {
-        let Some(token) = &self.token else { return };
-        let mut users = self.context.isolate.token_users.borrow_mut();
-        if users.len() >= TOKEN_USERS_MAX {
-            users.clear();
-        }
-        users.insert(token.clone(), (row.user_id.clone(), row.device_id.clone()));
-    }
-
-    fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
-        let row = match &self.masquerade {
-            Some(masquerade) => masquerade.token(row)?,
-            None => row.ok_or_else(|| ApiError::unknown_token(false))?,
-        };
-        if row.deactivated {
-            return Err(ApiError::new(ErrorCode::UserDeactivated, "This account is deactivated"));
-        }
-        if row.valid_until_ms.is_some_and(|until_ms| until_ms < self.context.now_ms()) {
-            return Err(ApiError::unknown_token(true));
-        }
-        if row.is_locked && !self.admits_locked {
-            return Err(ApiError::user_locked());
-        }
-        if self.masquerade.is_none() {
-            let token = self.token.as_deref().unwrap_or_default();
-            last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
-            self.remember_user(&row);
-        }
-        Ok(Caller {
-            user_id: row.user_id,
-            device_id: row.device_id,
-            token_id: row.token_id,
-            is_guest: row.is_guest,
-            is_admin: row.is_admin,
-            is_suspended: row.is_suspended,
-            service: self.masquerade.map(|masquerade| masquerade.service),
-            context: self.context,
-            address: self.address,
-            user_agent: self.user_agent,
-        })
-    }
 }
 
 type Handler = Rc<dyn Fn(Context, Incoming) -> LocalBoxFuture<'static, Result<Answer, ApiError>>>;
@@ -323,19 +128,6 @@ impl Route {
     pub fn also(mut self, path: &'static str) -> Self {
         self.paths.push(path);
         self
-    }
-}
-
-fn access(context: Context, incoming: &Incoming) -> Access {
-    let token = incoming.access_token();
-    let of = |token: &String| Masquerade::of(&context.config, token, |name| incoming.query(name));
-    Access {
-        masquerade: token.as_ref().and_then(of),
-        context,
-        token,
-        admits_locked: false,
-        address: incoming.address(),
-        user_agent: incoming.user_agent(),
     }
 }
 
@@ -364,7 +156,7 @@ where
 {
     typed::<R>(Rc::new(move |context, incoming| {
         Box::pin(async move {
-            let access = access(context, &incoming);
+            let access = Access::of(context, &incoming);
             if !access.has_token() && needs_token::<R>() {
                 return Err(ApiError::missing_token());
             }
@@ -396,7 +188,7 @@ where
     Fut: Future<Output = Result<Answer, ApiError>> + 'static,
 {
     let handler: Handler = Rc::new(move |context, incoming| {
-        let access = access(context, &incoming);
+        let access = Access::of(context, &incoming);
         Box::pin(handler(access, incoming))
     });
     Route { method, paths: paths.to_vec(), handler }

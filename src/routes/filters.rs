@@ -8,7 +8,8 @@ use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, object, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, object, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::user_filters::{self, FilterIdRow, FilterRow};

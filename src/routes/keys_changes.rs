@@ -8,7 +8,8 @@ use myelin_protocol::sync::{DeviceLists, Windows};
 use myelin_protocol::sync_token::StreamToken;
 use ruma::api::client::keys::get_key_changes;
 
-use super::endpoint::{Access, Route, batched};
+use super::access::Access;
+use super::endpoint::{Route, batched};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::device_lists::{self, ChangedRow};

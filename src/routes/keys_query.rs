@@ -8,7 +8,8 @@ use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::serving::device_keys::{self, Asked, DEVICE_ID_BYTES_MAX, KeyRing};

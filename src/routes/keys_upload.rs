@@ -9,7 +9,8 @@ use myelin_protocol::device_keys::{IdentityKeys, RefusedKeys, UploadedKeys, is_s
 use ruma::DeviceId;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::accounts::device_changes;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{DatabaseError, Results, Statement};

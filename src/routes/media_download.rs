@@ -6,7 +6,8 @@ use http::Method;
 use http::header::{IF_NONE_MATCH, RANGE};
 use myelin_protocol::media::thumbnail::{self, Size};
 
-use super::endpoint::{Access, Answer, Incoming, Route, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, raw};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::media::local::{self, Served, TIMEOUT_DEFAULT_MS};

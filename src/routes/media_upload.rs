@@ -11,9 +11,8 @@ use myelin_protocol::media::serving::TYPE_DEFAULT;
 use ruma::api::client::authenticated_media::get_media_config::v1;
 use serde_json::json;
 
-use super::endpoint::{
-    Access, Answer, Caller, Incoming, Route, authenticated, json as answer, raw,
-};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, authenticated, json as answer, raw};
 use crate::context::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::media::limits::{Limits, PENDING_LIFETIME_MS, PENDING_MAX};

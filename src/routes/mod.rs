@@ -1,5 +1,6 @@
 //! The table of all endpoints: one line each. Paths, methods and shapes come from ruma.
 
+mod access;
 mod account;
 mod account_data;
 mod administration;
@@ -70,8 +71,9 @@ mod user_interactive;
 mod voip;
 mod whois;
 
+pub use access::{Access, Caller};
 pub use dispatch::{Answer, dispatch, error_answer};
-pub use endpoint::{Access, Caller, Incoming, Route};
+pub use endpoint::{Incoming, Route};
 pub use media_upload::takes_a_file;
 
 use endpoint::{authenticated, batched, json, public, raw};

@@ -5,7 +5,8 @@ use http::Method;
 use ruma::OwnedUserId;
 use serde_json::{Map, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, object, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, object, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::users::{self, UserRow};

@@ -6,7 +6,8 @@ use http::Method;
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, query_pairs, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, query_pairs, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::local_memberships::{self, RoomIdRow};

@@ -9,7 +9,8 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
 use crate::serving::{self, Reader, StoredEvent, Timeline, aggregations};
 use crate::storage::database::Results;

@@ -7,7 +7,8 @@ use http::Method;
 use ruma::api::client::account::request_openid_token;
 use ruma::authentication::TokenType;
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, authenticated, json, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, authenticated, json, raw};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
 use crate::storage::open_id_tokens::{self, OpenIdTokenRow};

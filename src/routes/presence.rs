@@ -5,7 +5,8 @@ use std::time::Duration;
 use ruma::api::client::presence::{get_presence, set_presence};
 use ruma::presence::PresenceState;
 
-use super::endpoint::{Caller, Route, authenticated};
+use super::access::Caller;
+use super::endpoint::{Route, authenticated};
 use crate::accounts;
 use crate::error::ApiError;
 use crate::storage::database::Results;

@@ -7,7 +7,8 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::accounts::user_directory;
 use crate::context::Context;
 use crate::durable::{ChangeMembership, MembershipAction, RoomCommand};

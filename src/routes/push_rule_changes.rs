@@ -10,7 +10,8 @@ use ruma::push::{Action, PushCondition};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, batched, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, batched, json as answer, raw};
 use crate::durable::Announcement;
 use crate::error::ApiError;
 use crate::storage::database::{Results, Statement};

@@ -5,7 +5,8 @@ use myelin_protocol::push_gateway::{Gateway, GatewayError};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::Results;
 use crate::storage::pushers::{self, PusherRow};

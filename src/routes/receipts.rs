@@ -5,7 +5,8 @@ use ruma::api::client::receipt::create_receipt::{self, v3::ReceiptType};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedRoomId};
 
-use super::endpoint::{Access, Caller, Route, batched};
+use super::access::{Access, Caller};
+use super::endpoint::{Route, batched};
 use crate::accounts::presence;
 use crate::durable::{Announcement, PushCommand, RoomCommand};
 use crate::error::ApiError;

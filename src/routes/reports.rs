@@ -4,7 +4,8 @@ use http::Method;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, object, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, object, raw};
 use super::room_read::RoomRead;
 use crate::accounts::limits::{self, REPORT};
 use crate::error::ApiError;

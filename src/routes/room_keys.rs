@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Caller;
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{DatabaseError, Results};
 use crate::storage::e2e_room_keys::{self, PAGE_MAX, RoomKeyRow, Selection};

@@ -69,14 +69,30 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         return schedule_event(access, wanted).await;
     }
     let redacts = redacts_of(&event_type, &content);
-    let new = Some((event_type.as_str(), &*content));
-    let (caller, begun) = begin(access, &room_id, &txn_id, new).await?;
+    let relation = relation(&content);
+    let event = |caller: &Caller| {
+        let sender = caller.user_id.clone();
+        let (event_type, content) = (event_type.clone(), content.clone());
+        NewEvent { sender, event_type, state_key: None, content, redacts: redacts.clone() }
+    };
+    if relation.is_none()
+        && redacts.is_none()
+        && let Some((caller, token)) = access.presume()
+    {
+        let transaction = transaction(&caller, &txn_id);
+        let presumed = Some(token);
+        let send = SendEvent { transaction, presumed, ..SendEvent::new(event(&caller)) };
+        match caller.context.room(&room_id, RoomCommand::Send(send)).await? {
+            RoomReply::Unproven => {}
+            reply => return answer_json(&json!({ "event_id": event_of(reply)? })),
+        }
+    }
+    let parent_read = |token: &str| Some(parent_read(token, &event_type, relation.as_ref()?));
+    let (caller, begun) = begin(access, &room_id, &txn_id, parent_read).await?;
     let (push_rules_position, parent) = match begun {
         Begun::Done(event_id) => return answer_json(&json!({ "event_id": event_id })),
         Begun::New { push_rules_position, parent } => (push_rules_position, parent),
     };
-    let event =
-        NewEvent { sender: caller.user_id.clone(), event_type, state_key: None, content, redacts };
     let transaction = transaction(&caller, &txn_id);
     let origin_server_ts = set_time(&caller, &incoming)?;
     let send = SendEvent {
@@ -84,9 +100,13 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         push_rules_position,
         parent,
         origin_server_ts,
-        ..SendEvent::new(event)
+        ..SendEvent::new(event(&caller))
     };
     answer_json(&json!({ "event_id": send_to(&caller, &room_id, send).await? }))
+}
+
+fn relation(content: &RawValue) -> Option<Relation> {
+    Relation::of(&serde_json::from_str(content.get()).ok()?)
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/send/{eventType}`: without a transaction id.
@@ -119,7 +139,8 @@ async fn redact_event(
     access: Access,
     request: redact::v3::Request,
 ) -> Result<redact::v3::Response, ApiError> {
-    let (caller, begun) = begin(access, &request.room_id, request.txn_id.as_str(), None).await?;
+    let (caller, begun) =
+        begin(access, &request.room_id, request.txn_id.as_str(), |_| None).await?;
     caller.must_not_be_guest()?;
     let push_rules_position = match begun {
         Begun::Done(event_id) => return Ok(redact::v3::Response::new(event_id)),
@@ -222,14 +243,14 @@ async fn begin(
     access: Access,
     room_id: &OwnedRoomId,
     txn_id: &str,
-    new: Option<(&str, &RawValue)>,
+    parent_read: impl FnOnce(&str) -> Option<Statement>,
 ) -> Result<(Caller, Begun), ApiError> {
     let token = access.token()?;
     let mut reads = vec![
         room_log::select_transaction_by_token(room_id.as_str(), token, txn_id),
         stream_positions::select_some(&[StreamName::PushRules]),
     ];
-    reads.extend(new.and_then(|(event_type, content)| parent_read(token, event_type, content)));
+    reads.extend(parent_read(token));
     let (caller, results) = access.authenticate_with(reads).await?;
     let mut results = Results::new(results);
     let done: Option<TransactionEventRow> = results.first()?;
@@ -244,15 +265,14 @@ async fn begin(
 }
 
 /// What the room will want to know of the event that a new one is about.
-fn parent_read(token: &str, event_type: &str, content: &RawValue) -> Option<Statement> {
-    let relation = Relation::of(&serde_json::from_str(content.get()).ok()?)?;
-    Some(relations::parents(&[NewRelation {
+fn parent_read(token: &str, event_type: &str, relation: &Relation) -> Statement {
+    relations::parents(&[NewRelation {
         parent_id: &relation.event_id,
         relation_type: &relation.rel_type,
         key: relation.key.as_deref(),
         event_type,
         sender: token,
-    }]))
+    }])
 }
 
 /// Whose push rules the room has to look at again depends on it.
@@ -290,7 +310,11 @@ pub(super) async fn send_to(
     if caller.is_suspended {
         must_be_own_redaction(caller, &send.event).await?;
     }
-    match caller.context.room(room_id, RoomCommand::Send(send)).await? {
+    event_of(caller.context.room(room_id, RoomCommand::Send(send)).await?)
+}
+
+fn event_of(reply: RoomReply) -> Result<OwnedEventId, ApiError> {
+    match reply {
         RoomReply::Event { event_id, .. } => Ok(event_id),
         other => Err(ApiError::internal(format!("the room answered a send with {other:?}"))),
     }

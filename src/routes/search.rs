@@ -15,7 +15,8 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use super::search_context::{self, Context};
 use crate::error::ApiError;
 use crate::serving::{Reader, Timeline, VisibleEvent, aggregations, search, timeline};

@@ -3,7 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, object, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, object, raw};
 use crate::error::{ApiError, ErrorCode};
 use crate::outbound::FetchError;
 use crate::outbound::application_services as outbound;

@@ -11,7 +11,8 @@ use ruma::presence::PresenceState;
 use ruma::{OwnedDeviceId, OwnedUserId};
 use sha2::{Digest, Sha256};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json, raw};
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
 use crate::accounts::presence::note_sync;
 use crate::error::ApiError;

@@ -14,7 +14,8 @@ use ruma::api::client::filter::FilterDefinition;
 use ruma::api::client::sync::sync_events::v3;
 use ruma::presence::PresenceState;
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, decode, json, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, decode, json, raw};
 use super::filters::UNKNOWN_FORMAT;
 use super::long_poll::{Found, Looks, TIMEOUT_MAX_MS, wait_for_news};
 use crate::accounts::presence::note_sync;

@@ -4,7 +4,8 @@ use http::Method;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::durable::Announcement;
 use crate::error::ApiError;
 use crate::storage::database::{Results, Statement};

@@ -14,7 +14,8 @@ use ruma::api::client::room::Visibility;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Caller, Incoming, Route, json as answer, query_pairs, raw};
+use super::access::{Access, Caller};
+use super::endpoint::{Answer, Incoming, Route, json as answer, query_pairs, raw};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::outbound::application_services::ask;

@@ -4,7 +4,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::user_threepids::{self, ThreepidRow};

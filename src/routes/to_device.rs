@@ -7,7 +7,8 @@ use myelin_protocol::to_device::{self, ID_BYTES_MAX, RefusedMessages};
 use ruma::UserId;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::durable::Announcement;
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{DatabaseError, Results};

@@ -5,7 +5,8 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 
-use super::endpoint::{Access, Answer, Incoming, Route, json, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json, raw};
 use crate::accounts::presence;
 use crate::context::Context;
 use crate::durable::RoomCommand;

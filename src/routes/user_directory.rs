@@ -3,7 +3,8 @@
 use myelin_protocol::user_search::{Candidate, Search};
 use ruma::api::client::user_directory::search_users::v3::{Request, Response, User};
 
-use super::endpoint::{Access, Route, batched};
+use super::access::Access;
+use super::endpoint::{Route, batched};
 use crate::accounts::user_directory::{self, Pending, STEPS_MAX};
 use crate::error::ApiError;
 use crate::storage::database::Results;

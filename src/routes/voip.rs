@@ -8,7 +8,8 @@ use ruma::UserId;
 use serde_json::{Value, json};
 use sha1::Sha1;
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::outbound::turn::TurnKey;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
-use super::endpoint::{Access, Answer, Incoming, Route, json as answer, raw};
+use super::access::Access;
+use super::endpoint::{Answer, Incoming, Route, json as answer, raw};
 use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::user_ips::{self, SightingRow};

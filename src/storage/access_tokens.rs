@@ -1,13 +1,13 @@
 //! `access_tokens` and `refresh_tokens`, with what a request needs to know of its user.
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::counters::next_id;
 use super::database::{Statement, boolean};
 
 /// A token's row, joined with its user's.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct TokenRow {
     pub token_id: i64,
     pub user_id: OwnedUserId,
@@ -73,6 +73,29 @@ pub fn select_without(user_id: &UserId, device_id: Option<&DeviceId>) -> Stateme
     )
     .bind(user_id.as_str())
     .bind(device_id.map(DeviceId::as_str))
+}
+
+/// Whose a token is taken to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PresumedToken {
+    pub token: String,
+    pub user_id: OwnedUserId,
+    pub device_id: OwnedDeviceId,
+}
+
+/// The SQL of whether all [`PresumedToken`]s of a JSON array are what they are taken to be, and
+/// their users may do what users may do.
+pub(super) fn hold(tokens: &str, now_ms: &str) -> String {
+    format!(
+        "NOT EXISTS (
+             SELECT 1 FROM json_each({tokens}) p WHERE NOT EXISTS (
+                 SELECT 1 FROM access_tokens t JOIN users u ON u.name = t.user_id
+                 WHERE t.token = p.value ->> 'token' AND t.user_id = p.value ->> 'user_id'
+                     AND t.device_id = p.value ->> 'device_id'
+                     AND coalesce(t.valid_until_ms >= {now_ms}, 1)
+                     AND NOT coalesce(u.deactivated, 0) AND NOT coalesce(u.locked, 0)
+                     AND NOT coalesce(u.suspended, 0)))"
+    )
 }
 
 /// Remembers that a token has been used.

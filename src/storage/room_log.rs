@@ -7,24 +7,41 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::access_tokens::{self, PresumedToken};
 use super::database::Statement;
+use super::stream_positions::{StreamName, current};
 
 /// The position of the newest event of the batch.
 pub(super) const NEWEST: &str = "(SELECT stream_id FROM stream_positions \
      WHERE stream_name = 'events' AND instance_name = 'master')";
 
-/// The writer's fence: aborts the batch unless the epoch is still `epoch`, then raises it.
-pub fn fence(room_id: &str, epoch: i64) -> Statement {
-    Statement::new(
+/// What a commit takes to be so, and nobody has looked up.
+#[derive(Clone, Debug, Default)]
+pub struct Presumed {
+    pub tokens: Vec<PresumedToken>,
+    /// How far the stream of push rules goes; `None`: it was looked up.
+    pub push_rules_position: Option<i64>,
+}
+
+/// The writer's fence: aborts the batch unless the epoch is still `epoch` and what is presumed is
+/// so, then raises it.
+pub fn fence(room_id: &str, epoch: i64, presumed: &Presumed, now_ms: u64) -> Statement {
+    Statement::new(format!(
         "INSERT INTO myelin_room_epochs (room_id, epoch)
          SELECT ?1, CASE WHEN coalesce((SELECT epoch FROM myelin_room_epochs WHERE room_id = ?1), 0)
                               = ?2
+                              AND (?3 IS NULL OR ?3 = {push_rules_position}) AND {tokens_hold}
                          THEN ?2 + 1 ELSE json('x') END
          WHERE true
          ON CONFLICT (room_id) DO UPDATE SET epoch = excluded.epoch",
-    )
+        push_rules_position = current(StreamName::PushRules),
+        tokens_hold = access_tokens::hold("?4", "?5"),
+    ))
     .bind(room_id)
     .bind(epoch)
+    .bind(presumed.push_rules_position)
+    .bind_json(&presumed.tokens)
+    .bind(now_ms)
 }
 
 /// The position that [`advance`] returns.

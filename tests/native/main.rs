@@ -21,6 +21,7 @@ mod keys;
 mod media;
 mod packing;
 mod presence;
+mod presumed_tokens;
 mod push_rules;
 mod pushers;
 mod query_plans;

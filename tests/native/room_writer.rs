@@ -47,6 +47,7 @@ fn command(account: &Account, txn_id: &str) -> RoomCommand {
         }),
         origin_server_ts: None,
         push_rules_position: 0,
+        presumed: None,
         parent: None,
         delayed: None,
     })

@@ -20,7 +20,9 @@ use crate::context::Context;
 use crate::durable::RoomReply;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_expiry::{self, ExpiryRow};
-use crate::storage::room_log::{self, BodyRow, EdgeRow, EventRow, RedactionRow, RelationRow};
+use crate::storage::room_log::{
+    self, BodyRow, EdgeRow, EventRow, Presumed, RedactionRow, RelationRow,
+};
 use crate::storage::room_log::{PositionRow, ThreadRow, TransactionRow};
 use crate::storage::room_state_log::{self, EventGroupRow, GroupIdRow, GroupStateRow};
 use crate::storage::room_state_log::{MembershipRow, NewGroupRow, StateRow};
@@ -204,7 +206,8 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     let now_ms = context.now_ms();
     let events: Vec<&Pdu> = decided.events.iter().map(|written| &written.event).collect();
     let groups = &decided.groups;
-    let mut batch = vec![room_log::fence(room_id, loaded.epoch)];
+    let mut batch =
+        vec![room_log::fence(room_id, loaded.epoch, &presumed(loaded, decided), now_ms)];
     batch.push(room_log::advance(events.len()));
     if !groups.new.is_empty() {
         batch.push(room_state_log::advance_groups(groups.new.len()));
@@ -236,6 +239,11 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     let (state, changes_members) = state(context.server_name(), room, decided, now_ms);
     batch.extend(state);
     (batch, changes_members)
+}
+
+fn presumed(loaded: &Loaded, decided: &Decided) -> Presumed {
+    let known = Some(loaded.push_rules_position).filter(|_| !decided.presuming.is_empty());
+    Presumed { push_rules_position: known, tokens: decided.presumed.clone() }
 }
 
 fn event_row(event: &Pdu) -> EventRow {

@@ -4,7 +4,7 @@ use myelin_protocol::auth::check_own_redaction;
 use myelin_protocol::membership_change::{self, Change, Decision};
 use myelin_protocol::pdu::Pdu;
 use myelin_protocol::push_audience::Notice;
-use myelin_protocol::room_snapshot::{Author, Draft, RoomSnapshot};
+use myelin_protocol::room_snapshot::{Author, Draft, RoomEnd, RoomSnapshot};
 use ruma::events::{StateEventType, TimelineEventType};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, UInt, UserId};
 use serde_json::{Map, Value};
@@ -14,8 +14,8 @@ use super::needs::Needs;
 use super::{Room, commit::Groups, push, related};
 use crate::context::Context;
 use crate::durable::{
-    ChangeMembership, CreateRoom, Delayed, MembershipAction, NewEvent, RoomCommand, RoomReply,
-    SendEvent, TransactionKey,
+    ChangeMembership, CreateRoom, Delayed, MembershipAction, NewEvent, PresumedToken, RoomCommand,
+    RoomReply, SendEvent, TransactionKey,
 };
 use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::DatabaseError;
@@ -65,6 +65,11 @@ pub struct Decided {
     pub groups: Groups,
     /// If the group makes the room.
     pub create: Option<CreateRoom>,
+    pub presumed: Vec<PresumedToken>,
+    /// The commands whose events are written only if what they presume is so.
+    pub presuming: Vec<usize>,
+    /// Where the room ended before.
+    pub before: Option<RoomEnd>,
     announces: bool,
 }
 
@@ -145,6 +150,9 @@ impl Room {
             redacted: Vec::new(),
             groups: Groups::after(self.loaded.borrow().as_ref()),
             create: None,
+            presumed: Vec::new(),
+            presuming: Vec::new(),
+            before: self.loaded.borrow().as_ref().map(|loaded| loaded.snapshot.end()),
             announces: false,
         };
         for command in commands {
@@ -167,7 +175,17 @@ impl Decider<'_> {
     fn decide(&self, decided: &mut Decided, command: &RoomCommand) -> Result<Outcome, ApiError> {
         match command {
             RoomCommand::Create(create) => self.create(decided, create),
-            RoomCommand::Send(send) => self.send(decided, send),
+            RoomCommand::Send(send) => {
+                let count = decided.events.len();
+                let outcome = self.send(decided, send);
+                match &send.presumed {
+                    Some(token) => {
+                        let is_new = decided.events.len() > count;
+                        Ok(self.room.presume(decided, token, outcome.ok().filter(|_| is_new)))
+                    }
+                    None => outcome,
+                }
+            }
             RoomCommand::ChangeMembership(change) => self.change_membership(decided, change),
             RoomCommand::Announce => {
                 decided.announces = true;

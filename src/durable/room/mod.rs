@@ -11,6 +11,7 @@ mod facts;
 mod landing;
 mod load;
 mod needs;
+mod presumed;
 mod push;
 mod related;
 
@@ -178,6 +179,7 @@ impl Room {
                 self.announce(context, &decided);
                 decided.outcomes(newest).into_iter().map(Some).collect()
             }
+            Err(DatabaseError::Fenced) if !decided.presuming.is_empty() => self.take_back(decided),
             Err(error) => self.settle(context, decided, &error).await,
         }
     }

@@ -63,6 +63,13 @@ pub struct RoomSnapshot {
     pub depth: i64,
 }
 
+/// The end of a room's graph: what an event without a state key changes of a snapshot.
+#[derive(Clone, Debug)]
+pub struct RoomEnd {
+    extremities: Vec<EventReference>,
+    depth: i64,
+}
+
 impl RoomSnapshot {
     /// A room without events.
     pub fn empty(room_id: OwnedRoomId, version: RoomVersionId, rules: RoomVersionRules) -> Self {
@@ -84,6 +91,17 @@ impl RoomSnapshot {
             room.put(event);
         }
         room
+    }
+
+    /// Where the graph ends.
+    pub fn end(&self) -> RoomEnd {
+        RoomEnd { extremities: self.extremities.clone(), depth: self.depth }
+    }
+
+    /// Takes messages back: all that was appended after `end`, if none of it changed the state.
+    pub fn rewind(&mut self, end: RoomEnd) {
+        let RoomEnd { extremities, depth } = end;
+        (self.extremities, self.depth) = (extremities, depth);
     }
 
     /// Whether the room has no events yet.

@@ -162,6 +162,11 @@ impl SqlitePlatform {
         self.notifiers.close();
     }
 
+    /// Forgets what the writers of rooms remember.
+    pub fn forget_rooms(&self) {
+        self.rooms.borrow_mut().clear();
+    }
+
     /// The bytes that the body of an answer stands for.
     pub fn file_part(&self, part: &FilePart) -> Vec<u8> {
         let bytes = self.files.borrow().get(&part.path).cloned().expect("the file is there");
