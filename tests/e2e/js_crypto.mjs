@@ -134,13 +134,18 @@ function showsSas(verifier) {
   return { shown, done: verifier.verify() };
 }
 
+/** The library holds requests weakly: one that nobody else knew would be gone with its listeners. */
+const awaited = new Set();
+
 function reaches(request, phase) {
+  awaited.add(request);
   return new Promise((resolve, reject) => {
     const check = () => {
       if (request.phase === VerificationPhase.Cancelled) reject(new Error("cancelled"));
       else if (request.phase < phase) return;
       else resolve();
       request.off(VerificationRequestEvent.Change, check);
+      awaited.delete(request);
     };
     request.on(VerificationRequestEvent.Change, check);
     check();
