@@ -12,7 +12,7 @@ export const fullSizes = {
 
 const sendersAtOnce = 16;
 const groupRounds = 5;
-const roundTripsOfASend = 2;
+const roundTripsOfASend = 1;
 const roundTripsOfKeysMax = 2;
 const oneTimeKeys = 50;
 const rowsOfASendMax = 22;
