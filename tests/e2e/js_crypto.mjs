@@ -134,7 +134,7 @@ function showsSas(verifier) {
   return { shown, done: verifier.verify() };
 }
 
-/** The library holds requests weakly: one that nobody else knew would be gone with its listeners. */
+/** The library holds requests weakly: what nobody else knows is gone with its listeners. */
 const awaited = new Set();
 
 function reaches(request, phase) {
