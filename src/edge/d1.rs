@@ -1,8 +1,6 @@
-//! D1, called directly: all results of a batch come over as one JSON text, not field by field.
+//! D1, called directly: the rows of a statement come over as one JSON text, not field by field.
 
-use js_sys::{Array, JSON, Object, Promise, Reflect, Uint8Array};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use js_sys::{Array, JSON, JsString, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -24,6 +22,31 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     fn batch(this: &D1, statements: &Array) -> Promise;
+
+    /// The result of one statement.
+    type D1Result;
+
+    #[wasm_bindgen(method, getter)]
+    fn results(this: &D1Result) -> Array;
+
+    #[wasm_bindgen(method, getter)]
+    fn meta(this: &D1Result) -> D1Meta;
+
+    type D1Meta;
+
+    #[wasm_bindgen(method, getter)]
+    fn rows_read(this: &D1Meta) -> Option<f64>;
+
+    #[wasm_bindgen(method, getter)]
+    fn rows_written(this: &D1Meta) -> Option<f64>;
+
+    type TextEncoder;
+
+    #[wasm_bindgen(constructor)]
+    fn new() -> TextEncoder;
+
+    #[wasm_bindgen(method)]
+    fn encode(this: &TextEncoder, text: &JsString) -> Uint8Array;
 }
 
 /// Runs all statements as one transaction.
@@ -44,35 +67,33 @@ pub async fn batch(
     }
     let results = JsFuture::from(database.batch(&prepared)).await;
     let results = results.map_err(|error| DatabaseError::from_message(message(&error)))?;
-    let shape = |_| DatabaseError::Row("D1 answered in an unknown shape".to_owned());
-    query_results(&JSON::stringify(&results).map(String::from).map_err(shape)?)
+    let encoder = TextEncoder::new();
+    Array::from(&results).iter().map(|result| query_result(&encoder, &result)).collect()
 }
 
-/// The result of one statement, as D1 has it.
-#[derive(Deserialize)]
-struct D1Result<'a> {
-    #[serde(borrow)]
-    results: &'a RawValue,
-    meta: D1Meta,
-}
-
-#[derive(Deserialize)]
-struct D1Meta {
-    #[serde(default)]
-    rows_read: f64,
-    #[serde(default)]
-    rows_written: f64,
-}
-
-fn query_results(text: &str) -> Result<Vec<QueryResult>, DatabaseError> {
-    let results: Vec<D1Result<'_>> =
-        serde_json::from_str(text).map_err(|error| DatabaseError::Row(error.to_string()))?;
-    let result = |result: D1Result<'_>| QueryResult {
-        rows_json: result.results.get().to_owned(),
-        rows_read: result.meta.rows_read as u64,
-        rows_written: result.meta.rows_written as u64,
+fn query_result(encoder: &TextEncoder, result: &JsValue) -> Result<QueryResult, DatabaseError> {
+    let shape = || DatabaseError::Row("D1 answered in an unknown shape".to_owned());
+    let result: &D1Result = result.unchecked_ref();
+    let (rows, meta) = (result.results(), result.meta());
+    let rows_json = match rows.length() {
+        0 => String::new(),
+        _ => text(encoder, &JSON::stringify(&rows).map_err(|_| shape())?).ok_or_else(shape)?,
     };
-    Ok(results.into_iter().map(result).collect())
+    Ok(QueryResult {
+        rows_json,
+        rows_read: meta.rows_read().unwrap_or_default() as u64,
+        rows_written: meta.rows_written().unwrap_or_default() as u64,
+    })
+}
+
+/// Characters from which on a text crosses faster by the encoder than letter by letter.
+const LONG_TEXT_MIN: u32 = 500;
+
+fn text(encoder: &TextEncoder, text: &JsString) -> Option<String> {
+    if text.length() < LONG_TEXT_MIN {
+        return Some(String::from(text));
+    }
+    String::from_utf8(encoder.encode(text).to_vec()).ok()
 }
 
 fn js_value(value: &Value) -> JsValue {
