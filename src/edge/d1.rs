@@ -75,6 +75,9 @@ fn query_result(encoder: &TextEncoder, result: &JsValue) -> Result<QueryResult, 
     let shape = || DatabaseError::Row("D1 answered in an unknown shape".to_owned());
     let result: &D1Result = result.unchecked_ref();
     let (rows, meta) = (result.results(), result.meta());
+    if !Array::is_array(&rows) || !meta.is_object() {
+        return Err(shape());
+    }
     let rows_json = match rows.length() {
         0 => String::new(),
         _ => text(encoder, &JSON::stringify(&rows).map_err(|_| shape())?).ok_or_else(shape)?,

@@ -189,8 +189,24 @@ impl Access {
             return None;
         }
         let (user_id, device_id) = (row.user_id.clone(), row.device_id.clone()?);
-        let caller = self.clone().caller(Some(row)).ok()?;
+        let row = self.checked(Some(row)).ok()?;
+        let caller = self.clone().into_caller(row);
         Some((caller, PresumedToken { token, user_id, device_id }))
+    }
+
+    /// What [`Access::presume`] said has proved right.
+    pub fn note_presumed(&self) {
+        let Some(token) = &self.token else { return };
+        let row = self.context.isolate.token_rows.borrow().get(token).cloned();
+        if let Some(row) = row {
+            last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
+        }
+    }
+
+    /// It has not: who asks next is looked up.
+    pub fn forget_presumed(&self) {
+        let Some(token) = &self.token else { return };
+        self.context.isolate.token_rows.borrow_mut().remove(token);
     }
 
     fn remember(&self, row: &TokenRow) {
@@ -203,6 +219,17 @@ impl Access {
     }
 
     fn caller(self, row: Option<TokenRow>) -> Result<Caller, ApiError> {
+        let row = self.checked(row)?;
+        if self.masquerade.is_none() {
+            let token = self.token.as_deref().unwrap_or_default();
+            last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
+            self.remember(&row);
+        }
+        Ok(self.into_caller(row))
+    }
+
+    /// The row of a token that holds.
+    fn checked(&self, row: Option<TokenRow>) -> Result<TokenRow, ApiError> {
         let row = match &self.masquerade {
             Some(masquerade) => masquerade.token(row)?,
             None => row.ok_or_else(|| ApiError::unknown_token(false))?,
@@ -216,12 +243,11 @@ impl Access {
         if row.is_locked && !self.admits_locked {
             return Err(ApiError::user_locked());
         }
-        if self.masquerade.is_none() {
-            let token = self.token.as_deref().unwrap_or_default();
-            last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
-            self.remember(&row);
-        }
-        Ok(Caller {
+        Ok(row)
+    }
+
+    fn into_caller(self, row: TokenRow) -> Caller {
+        Caller {
             user_id: row.user_id,
             device_id: row.device_id,
             token_id: row.token_id,
@@ -232,6 +258,6 @@ impl Access {
             context: self.context,
             address: self.address,
             user_agent: self.user_agent,
-        })
+        }
     }
 }

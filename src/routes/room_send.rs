@@ -83,8 +83,11 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         let presumed = Some(token);
         let send = SendEvent { transaction, presumed, ..SendEvent::new(event(&caller)) };
         match caller.context.room(&room_id, RoomCommand::Send(send)).await? {
-            RoomReply::Unproven => {}
-            reply => return answer_json(&json!({ "event_id": event_of(reply)? })),
+            RoomReply::Unproven => access.forget_presumed(),
+            reply => {
+                access.note_presumed();
+                return answer_json(&json!({ "event_id": event_of(reply)? }));
+            }
         }
     }
     let parent_read = |token: &str| Some(parent_read(token, &event_type, relation.as_ref()?));

@@ -132,7 +132,7 @@ pub fn json_lists(items: &[impl serde::Serialize]) -> Vec<String> {
 /// What one statement of a batch returned.
 #[derive(Clone, Debug, Default)]
 pub struct QueryResult {
-    /// A JSON array of row objects.
+    /// A JSON array of row objects; empty if there are none.
     pub rows_json: String,
     pub rows_read: u64,
     pub rows_written: u64,

@@ -114,11 +114,17 @@ pub fn select_of_members(room_id: &RoomId) -> [Statement; 3] {
 
 /// As [`select_of_members`], of those whose rules have changed after a position.
 pub fn select_of_changed_members(room_id: &RoomId, after: i64) -> [Statement; 3] {
-    select_of(
+    select_of(&changed_members("?1", "?2"), |statement| {
+        statement.bind(room_id.as_str()).bind(after)
+    })
+}
+
+/// The SQL of the joined members of a room who have changed their rules after a position.
+pub(super) fn changed_members(room_id: &str, after: &str) -> String {
+    format!(
         "SELECT DISTINCT s.user_id FROM push_rules_stream s INDEXED BY push_rules_stream_id
-         CROSS JOIN local_current_membership m ON m.user_id = s.user_id AND m.room_id = ?1
-         WHERE s.stream_id > ?2 AND m.membership = 'join'",
-        |statement| statement.bind(room_id.as_str()).bind(after),
+         CROSS JOIN local_current_membership m ON m.user_id = s.user_id AND m.room_id = {room_id}
+         WHERE s.stream_id > {after} AND m.membership = 'join'"
     )
 }
 

@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::access_tokens::{self, PresumedToken};
-use super::database::Statement;
+use super::database::{DatabaseError, Statement};
+use super::push_rules;
 use super::stream_positions::{StreamName, current};
 
 /// The position of the newest event of the batch.
@@ -17,24 +18,24 @@ pub(super) const NEWEST: &str = "(SELECT stream_id FROM stream_positions \
 
 /// What a commit takes to be so, and nobody has looked up.
 #[derive(Clone, Debug, Default)]
-pub struct Presumed {
-    pub tokens: Vec<PresumedToken>,
-    /// How far the stream of push rules goes; `None`: it was looked up.
+pub struct Presumed<'a> {
+    pub tokens: Vec<&'a PresumedToken>,
+    /// No joined member has changed push rules after it; `None`: that was looked up.
     pub push_rules_position: Option<i64>,
 }
 
 /// The writer's fence: aborts the batch unless the epoch is still `epoch` and what is presumed is
-/// so, then raises it.
-pub fn fence(room_id: &str, epoch: i64, presumed: &Presumed, now_ms: u64) -> Statement {
+/// so ([`is_presumed_wrongly`]), then raises it.
+pub fn fence(room_id: &str, epoch: i64, presumed: &Presumed<'_>, now_ms: u64) -> Statement {
     Statement::new(format!(
         "INSERT INTO myelin_room_epochs (room_id, epoch)
          SELECT ?1, CASE WHEN coalesce((SELECT epoch FROM myelin_room_epochs WHERE room_id = ?1), 0)
-                              = ?2
-                              AND (?3 IS NULL OR ?3 = {push_rules_position}) AND {tokens_hold}
-                         THEN ?2 + 1 ELSE json('x') END
+                              <> ?2 THEN json('x')
+                         WHEN (?3 IS NULL OR NOT EXISTS ({changed_members})) AND {tokens_hold}
+                         THEN ?2 + 1 END
          WHERE true
          ON CONFLICT (room_id) DO UPDATE SET epoch = excluded.epoch",
-        push_rules_position = current(StreamName::PushRules),
+        changed_members = push_rules::changed_members("?1", "?3"),
         tokens_hold = access_tokens::hold("?4", "?5"),
     ))
     .bind(room_id)
@@ -44,18 +45,28 @@ pub fn fence(room_id: &str, epoch: i64, presumed: &Presumed, now_ms: u64) -> Sta
     .bind(now_ms)
 }
 
+/// Whether a batch was aborted by its [`fence`] because something is not as presumed.
+pub fn is_presumed_wrongly(error: &DatabaseError) -> bool {
+    let column = "myelin_room_epochs.epoch";
+    matches!(error, DatabaseError::Constraint(message) if message.contains(column))
+}
+
 /// The position that [`advance`] returns.
 #[derive(Debug, Deserialize)]
 pub struct PositionRow {
     pub stream_id: i64,
+    /// Of the stream of push rules.
+    pub push_rules_position: i64,
 }
 
 /// Allocates `count` positions of the events stream; returns a [`PositionRow`] of the last.
 pub fn advance(count: usize) -> Statement {
-    Statement::new(
+    Statement::new(format!(
         "UPDATE stream_positions SET stream_id = stream_id + ?1
-         WHERE stream_name = 'events' AND instance_name = 'master' RETURNING stream_id",
-    )
+         WHERE stream_name = 'events' AND instance_name = 'master'
+         RETURNING stream_id, {} AS push_rules_position",
+        current(StreamName::PushRules)
+    ))
     .bind(count)
 }
 

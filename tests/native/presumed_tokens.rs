@@ -175,10 +175,9 @@ fn what_is_taken_back_does_not_count_against_the_limit() {
     let room = server.post(&alice, "/_matrix/client/v3/createRoom", json!({})).ok();
     let room_id = room["room_id"].as_str().unwrap();
     let send = |n: usize| {
-        server.rows(
-            "UPDATE stream_positions SET stream_id = stream_id + 1
-                     WHERE stream_name = 'push_rules_stream'",
-        );
+        // Alice is a member whose rules have changed each time.
+        let rule = format!("/_matrix/client/v3/pushrules/global/room/!{n}:example.org");
+        server.put(&alice, &rule, json!({"actions": []})).ok();
         let path = format!("/_matrix/client/v3/rooms/{room_id}/send/m.room.message/{n}");
         server.put(&alice, &path, text("hi"))
     };
@@ -186,4 +185,67 @@ fn what_is_taken_back_does_not_count_against_the_limit() {
         send(n).ok();
     }
     send(10).error(429, "M_LIMIT_EXCEEDED");
+}
+
+#[test]
+fn a_token_that_was_presumed_in_vain_is_not_presumed_again() {
+    let world = World::new();
+    world.server.rows("UPDATE users SET locked = 1 WHERE name = '@alice:example.org'");
+    assert_eq!(world.say(&world.alice, "first").cost.hops.get(), 1);
+    let again = world.say(&world.alice, "second");
+    assert_eq!((again.status, again.cost.hops.get()), (401, 0));
+    world.server.rows("UPDATE users SET locked = 0");
+    world.say(&world.alice, "third").ok();
+    assert_eq!(world.cost(&world.alice, "fourth"), (1, 1));
+}
+
+#[test]
+fn who_is_refused_leaves_no_trace_of_where_they_are() {
+    let world = World::new();
+    world.server.platform.advance(600_000);
+    world.server.rows("UPDATE users SET locked = 1 WHERE name = '@alice:example.org'");
+    let seen = "SELECT max(last_seen) AS at FROM devices WHERE user_id = '@alice:example.org'";
+    let before = world.server.rows(seen);
+    assert_eq!(world.say(&world.alice, "late").status, 401);
+    assert_eq!(world.server.rows(seen), before);
+    world.server.rows("UPDATE users SET locked = 0");
+    world.say(&world.alice, "there").ok();
+    world.server.platform.advance(600_000);
+    let before = world.server.rows(seen);
+    assert_eq!(world.say(&world.alice, "and-again").cost.hops.get(), 1);
+    assert_ne!(world.server.rows(seen), before, "who is presumed rightly is seen");
+}
+
+#[test]
+fn rules_of_others_than_members_do_not_matter() {
+    let world = World::new();
+    let carol = world.server.register("carol");
+    for n in 0..3 {
+        let rule = format!("/_matrix/client/v3/pushrules/global/room/!{n}:example.org");
+        world.server.put(&carol, &rule, json!({"actions": []})).ok();
+        assert_eq!(world.cost(&world.alice, &n.to_string()), (1, 1));
+    }
+}
+
+#[test]
+fn one_token_that_does_not_hold_costs_the_others_one_commit() {
+    let world = World::new();
+    let users: Vec<Account> = (0..12).map(|n| world.server.register(&format!("user{n}"))).collect();
+    let join = format!("/_matrix/client/v3/join/{}", world.room_id);
+    for user in &users {
+        world.server.post(user, &join, json!({})).ok();
+    }
+    world.server.rows("UPDATE users SET locked = 1 WHERE name = '@alice:example.org'");
+    let epoch = || world.server.rows("SELECT epoch FROM myelin_room_epochs")[0]["epoch"].as_i64();
+    let before = epoch().unwrap();
+    let path = |n: usize| world.path(&format!("at-once-{n}"));
+    let state = format!("/_matrix/client/v3/rooms/{}/send/m.room.message", world.room_id);
+    // Those who send without a transaction id presume nothing, and are in one group with Alice.
+    let mut requests = vec![world.server.request("PUT", &world.alice, &path(99), &text("no"))];
+    let others = users.iter().map(|user| world.server.request("POST", user, &state, &text("hi")));
+    requests.extend(others);
+    let replies = world.server.run(join_all(requests));
+    let refused = replies.iter().filter(|reply| reply.status != 200).count();
+    assert_eq!((refused, world.said().len()), (1, 12));
+    assert!(epoch().unwrap() - before <= 3, "{} commits", epoch().unwrap() - before);
 }

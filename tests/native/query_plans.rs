@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use myelin::storage::access_tokens;
+use myelin::storage::access_tokens::PresumedToken;
 use myelin::storage::database::Statement;
 use myelin::storage::dehydrated_devices;
 use myelin::storage::delayed_events::{self, Chosen, Delayed};
@@ -24,7 +25,7 @@ use myelin::storage::receipts;
 use myelin::storage::registration_tokens;
 use myelin::storage::relations::{self, ChildrenQuery, NewRelation};
 use myelin::storage::room_aliases;
-use myelin::storage::room_log::{self, RedactionRow};
+use myelin::storage::room_log::{self, Presumed, RedactionRow};
 use myelin::storage::room_members;
 use myelin::storage::room_state_log;
 use myelin::storage::room_summaries::{self, Tree};
@@ -226,6 +227,20 @@ fn what_a_new_event_is_about_is_found_by_index() {
     for statement in statements {
         assert_eq!(walks(&connection, &statement), [""; 0], "{}", statement.sql);
     }
+}
+
+#[test]
+fn what_a_commit_presumes_is_found_by_index() {
+    let token = PresumedToken {
+        token: "syt".to_owned(),
+        user_id: owned_user_id!("@a:b"),
+        device_id: "D".into(),
+    };
+    let presumed = Presumed { tokens: vec![&token], push_rules_position: Some(1) };
+    let walked = walks(&database(), &room_log::fence("!a:b", 1, &presumed, 1));
+    // The list of tokens is no table.
+    let walked: Vec<String> = walked.into_iter().filter(|step| !step.contains("SCAN p")).collect();
+    assert_eq!(walked, Vec::<String>::new());
 }
 
 #[test]

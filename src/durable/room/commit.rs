@@ -13,11 +13,12 @@ use ruma::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
 use ruma::{ServerName, UserId};
 use serde_json::{Map, Value, json};
 
-use super::decide::{Decided, Written};
+use super::decide::{Decided, Outcome, Written};
 use super::load::Loaded;
 use super::{Room, delayed, facts, push, related};
 use crate::context::Context;
-use crate::durable::RoomReply;
+use crate::durable::{PresumedToken, RoomReply};
+use crate::error::ApiError;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_expiry::{self, ExpiryRow};
 use crate::storage::room_log::{
@@ -165,11 +166,15 @@ impl Room {
         let mut results = Results::new(results);
         results.skip(1);
         let position: Option<PositionRow> = results.first()?;
-        let newest = position.map_or(0, |row| row.stream_id);
+        let newest = position.as_ref().map_or(0, |row| row.stream_id);
         let new_groups = !decided.groups.new.is_empty();
         let group: Option<GroupIdRow> = if new_groups { results.first()? } else { None };
         if let Some(loaded) = self.loaded.borrow_mut().as_mut() {
             loaded.epoch += 1;
+            if let Some(row) = position.filter(|_| !decided.presumed.is_empty()) {
+                // The fence has found that nothing of the members is new up to here.
+                loaded.push_rules_position = row.push_rules_position;
+            }
             loaded.state_group = decided.groups.newest_id(group.map(|row| row.value));
             loaded.hops = decided.groups.hops;
             if changes_members {
@@ -184,6 +189,21 @@ impl Room {
         }
         self.remember_transactions(decided, newest);
         Ok(newest)
+    }
+
+    /// Remembers the transactions that have been found in the log.
+    pub(super) fn remember_found(
+        &self,
+        decided: &Decided,
+        found: &[Option<Result<RoomReply, ApiError>>],
+    ) {
+        let mut transactions = self.transactions.borrow_mut();
+        for (outcome, reply) in decided.outcomes.iter().zip(found) {
+            let (Outcome::Event(index), Some(Ok(reply))) = (outcome, reply) else { continue };
+            if let Some(key) = &decided.events[*index].transaction {
+                transactions.insert(key.clone(), reply.clone());
+            }
+        }
     }
 
     fn remember_transactions(&self, decided: &Decided, newest: i64) {
@@ -241,9 +261,10 @@ fn statements(context: &Context, loaded: &Loaded, decided: &Decided) -> (Vec<Sta
     (batch, changes_members)
 }
 
-fn presumed(loaded: &Loaded, decided: &Decided) -> Presumed {
-    let known = Some(loaded.push_rules_position).filter(|_| !decided.presuming.is_empty());
-    Presumed { push_rules_position: known, tokens: decided.presumed.clone() }
+fn presumed<'a>(loaded: &Loaded, decided: &'a Decided) -> Presumed<'a> {
+    let tokens: Vec<&PresumedToken> = decided.presumed.iter().map(|(_, token)| token).collect();
+    let known = Some(loaded.push_rules_position).filter(|_| !tokens.is_empty());
+    Presumed { push_rules_position: known, tokens }
 }
 
 fn event_row(event: &Pdu) -> EventRow {

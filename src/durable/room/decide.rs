@@ -30,6 +30,8 @@ pub struct Written {
     /// Who is notified of it.
     pub notices: Vec<Notice>,
     pub delayed: Option<Delayed>,
+    /// Whether it was counted against its sender's limit.
+    pub is_counted: bool,
 }
 
 impl Written {
@@ -65,12 +67,13 @@ pub struct Decided {
     pub groups: Groups,
     /// If the group makes the room.
     pub create: Option<CreateRoom>,
-    pub presumed: Vec<PresumedToken>,
-    /// The commands whose events are written only if what they presume is so.
-    pub presuming: Vec<usize>,
+    /// Commands whose events are written only if these tokens hold.
+    pub presumed: Vec<(usize, PresumedToken)>,
     /// Where the room ended before.
     pub before: Option<RoomEnd>,
     announces: bool,
+    /// Whether the command that is decided has been counted against its sender's limit.
+    pub is_counted: bool,
 }
 
 impl Decided {
@@ -151,11 +154,12 @@ impl Room {
             groups: Groups::after(self.loaded.borrow().as_ref()),
             create: None,
             presumed: Vec::new(),
-            presuming: Vec::new(),
             before: self.loaded.borrow().as_ref().map(|loaded| loaded.snapshot.end()),
             announces: false,
+            is_counted: false,
         };
         for command in commands {
+            decided.is_counted = false;
             let decider = Decider { room: self, context, keys: &keys, needs: &needs };
             let outcome = decider.decide(&mut decided, command);
             decided.outcomes.push(outcome.unwrap_or_else(|error| Outcome::Reply(Err(error))));
@@ -179,10 +183,7 @@ impl Decider<'_> {
                 let count = decided.events.len();
                 let outcome = self.send(decided, send);
                 match &send.presumed {
-                    Some(token) => {
-                        let is_new = decided.events.len() > count;
-                        Ok(self.room.presume(decided, token, outcome.ok().filter(|_| is_new)))
-                    }
+                    Some(token) => Ok(self.room.presume(decided, token, count, outcome)),
                     None => outcome,
                 }
             }
@@ -235,7 +236,9 @@ impl Decider<'_> {
         }
         if self.context.limits_sending(&send.event.sender) {
             self.room.limits.take(send.event.sender.as_str(), now_ms)?;
+            decided.is_counted = true;
         }
+        let is_state = draft.state_key.is_some();
         let target = draft.redacts.clone();
         let event_type = draft.event_type.clone();
         let same_in_group = related::is_repeated(decided, &draft);
@@ -248,7 +251,7 @@ impl Decider<'_> {
             let target = target.as_ref().and_then(|id| self.needs.targets.get(id));
             self.check_redaction(event, target)
         })?;
-        if event_type == TimelineEventType::RoomGuestAccess {
+        if is_state && event_type == TimelineEventType::RoomGuestAccess {
             self.remove_guests(decided)?;
         }
         Ok(outcome)
@@ -371,7 +374,9 @@ impl Decider<'_> {
         decided.redacted.extend(redacted);
         decided.groups.add(&event, &room.snapshot);
         let Cause { transaction, delayed } = cause;
-        decided.events.push(Written { event, transaction, replaced, notices, delayed });
+        let is_counted = std::mem::take(&mut decided.is_counted);
+        let written = Written { event, transaction, replaced, notices, delayed, is_counted };
+        decided.events.push(written);
         Ok(Outcome::Event(decided.events.len() - 1))
     }
 

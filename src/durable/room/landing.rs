@@ -12,8 +12,8 @@ use crate::error::ApiError;
 use crate::storage::database::Results;
 use crate::storage::room_log::{self, LandedRow, TransactionEventRow};
 
-/// Transactions remembered. The Worker has looked in the log before; this covers what was in
-/// flight at that moment, so that two equal requests at once make one event.
+/// Transactions remembered, so that two equal requests at once make one event. Of what is older
+/// the log knows: the Worker has looked there before, or the commit fails.
 const TRANSACTIONS_MAX: usize = 2000;
 
 /// The answers of the latest transactions.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every forward extremity in memory is committed in D1, except while the commit that
 //! writes it is on its way; if that one's outcome is not success, memory is thrown away and the
-//! room is loaded again. Commands that arrive during a commit are committed as one group after it.
+//! room is loaded again (or, if it is known for sure that nothing was written, rewound). Commands that arrive during a commit are committed as one group after it.
 
 mod commit;
 mod decide;
@@ -28,6 +28,7 @@ use super::{Announcement, RoomCommand, RoomReply};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::storage::database::DatabaseError;
+use crate::storage::room_log;
 use decide::Decided;
 use load::Loaded;
 
@@ -179,7 +180,17 @@ impl Room {
                 self.announce(context, &decided);
                 decided.outcomes(newest).into_iter().map(Some).collect()
             }
-            Err(DatabaseError::Fenced) if !decided.presuming.is_empty() => self.take_back(decided),
+            Err(error) if room_log::is_presumed_wrongly(&error) => {
+                let mut outcomes = self.take_back(decided);
+                let open: Vec<usize> =
+                    (0..outcomes.len()).filter(|index| outcomes[*index].is_none()).collect();
+                let commands: Vec<&RoomCommand> = open.iter().map(|i| commands[*i]).collect();
+                if !commands.is_empty() {
+                    let rest = Box::pin(self.try_group(context, &commands)).await;
+                    open.into_iter().zip(rest).for_each(|(index, reply)| outcomes[index] = reply);
+                }
+                outcomes
+            }
             Err(error) => self.settle(context, decided, &error).await,
         }
     }
@@ -198,9 +209,15 @@ impl Room {
         }
         match landing::find(context, &self.room_id, &decided).await {
             Ok(landed) => {
-                if landed.iter().flatten().any(Result::is_ok) {
+                // What an earlier request has written has been announced then.
+                let is_ours = |reply: &Result<RoomReply, ApiError>| match reply {
+                    Ok(RoomReply::Event { stream_ordering, .. }) => *stream_ordering > 0,
+                    reply => reply.is_ok(),
+                };
+                if landed.iter().flatten().any(is_ours) {
                     self.announce_after_reload(context, &decided).await;
                 }
+                self.remember_found(&decided, &landed);
                 landed
             }
             Err(error) => vec![Some(Err(error)); decided.len()],

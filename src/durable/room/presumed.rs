@@ -7,35 +7,48 @@ use crate::durable::{PresumedToken, RoomReply};
 use crate::error::ApiError;
 
 impl Room {
-    /// Lets an event that has just been decided depend on its sender's token.
+    /// Lets the events that a command has just added to the first `count` depend on its token.
     pub(super) fn presume(
         &self,
         decided: &mut Decided,
         token: &PresumedToken,
-        written: Option<Outcome>,
+        count: usize,
+        outcome: Result<Outcome, ApiError>,
     ) -> Outcome {
-        let Some(outcome) = written else {
-            return Outcome::Reply(Ok(RoomReply::Unproven));
-        };
-        decided.presumed.push(token.clone());
-        decided.presuming.push(decided.outcomes.len());
-        outcome
+        let is_new = decided.events.len() > count;
+        if is_new {
+            decided.presumed.push((decided.outcomes.len(), token.clone()));
+        }
+        match outcome {
+            Ok(outcome) if is_new => outcome,
+            _ => {
+                if std::mem::take(&mut decided.is_counted) {
+                    self.limits.give_back(token.user_id.as_str());
+                }
+                Outcome::Reply(Ok(RoomReply::Unproven))
+            }
+        }
     }
 
-    /// After a fence: something that was presumed is not so, or somebody else has written. Those
-    /// who presumed nothing are decided once more.
+    /// Takes back what was decided, since something that was presumed is not so. Those who
+    /// presumed nothing are to be decided once more.
     pub(super) fn take_back(&self, decided: Decided) -> Vec<Option<Result<RoomReply, ApiError>>> {
-        let is_message = decided.has_only_messages() && decided.redacted.is_empty();
+        let events = &decided.events;
+        let is_message = events.iter().all(|written| written.event.state_key.is_none());
         let mut loaded = self.loaded.borrow_mut();
         match (loaded.as_mut(), decided.before) {
-            (Some(room), Some(end)) if is_message => room.snapshot.rewind(end),
+            (Some(room), Some(end)) if is_message && decided.redacted.is_empty() => {
+                room.snapshot.rewind(end);
+            }
             _ => *loaded = None,
         }
-        for written in &decided.events {
+        for written in decided.events.iter().filter(|written| written.is_counted) {
             self.limits.give_back(written.event.sender.as_str());
         }
-        let unproven =
-            |index| decided.presuming.contains(&index).then_some(Ok(RoomReply::Unproven));
-        (0..decided.outcomes.len()).map(unproven).collect()
+        let mut outcomes = vec![None; decided.outcomes.len()];
+        for (index, _) in decided.presumed {
+            outcomes[index] = Some(Ok(RoomReply::Unproven));
+        }
+        outcomes
     }
 }

@@ -77,9 +77,11 @@ impl Sync<'_> {
         let mut windows = windows.into_iter().peekable();
         loop {
             let is_initial = self.since.is_none();
-            let _turn = if is_initial { Some(Turn::take(self.context).await) } else { None };
+            let turn = if is_initial { Some(Turn::take(self.context).await) } else { None };
+            let rooms_max = rooms_max(self.wanted, is_initial);
+            let rooms = turn.as_ref().map_or(rooms_max, |turn| turn.rooms(rooms_max));
             let mut chunk = Chunk {
-                windows: windows.by_ref().take(rooms_max(self.wanted, is_initial)).collect(),
+                windows: windows.by_ref().take(rooms).collect(),
                 invitations: std::mem::take(&mut invitations),
                 quiet: std::mem::take(&mut quiet),
                 is_initial,

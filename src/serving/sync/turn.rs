@@ -22,12 +22,16 @@ const LOOKS_MAX: u32 = 5_000;
 const SENDING_MS: u64 = 10;
 
 /// While others send, a chunk is begun so often: of the messages sent meanwhile, few wait for one.
-const EVERY_MS: u64 = 100;
+const EVERY_MS: u64 = 50;
+
+/// And it has so many rooms: those few wait for some milliseconds.
+const ROOMS_WHILE_SENDING: usize = 8;
 
 /// The turn, until it is dropped.
 pub struct Turn {
     isolate: Rc<Isolate>,
     began_ms: u64,
+    others_send: bool,
 }
 
 impl Turn {
@@ -36,11 +40,12 @@ impl Turn {
     pub async fn take(context: &Context) -> Self {
         let isolate = &context.isolate;
         context.platform.sleep(LET_IN_MS).await;
+        let mut others_send = false;
         for _ in 0..LOOKS_MAX {
             let now_ms = context.now_ms();
             let since_last_ms = now_ms.saturating_sub(isolate.turn_began_ms.get());
             let is_free = !isolate.turn_is_taken.get() || since_last_ms >= TURN_MS_MAX;
-            let others_send = isolate.room_asked_ms.get() + SENDING_MS > now_ms;
+            others_send = isolate.room_asked_ms.get() + SENDING_MS > now_ms;
             if is_free && (!others_send || since_last_ms >= EVERY_MS) {
                 break;
             }
@@ -49,7 +54,12 @@ impl Turn {
         let began_ms = context.now_ms();
         isolate.turn_began_ms.set(began_ms);
         isolate.turn_is_taken.set(true);
-        Self { isolate: isolate.clone(), began_ms }
+        Self { isolate: isolate.clone(), began_ms, others_send }
+    }
+
+    /// How many rooms the chunk of this turn has, of at most `rooms_max`.
+    pub fn rooms(&self, rooms_max: usize) -> usize {
+        if self.others_send { rooms_max.min(ROOMS_WHILE_SENDING) } else { rooms_max }
     }
 }
 
