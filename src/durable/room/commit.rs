@@ -13,12 +13,11 @@ use ruma::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
 use ruma::{ServerName, UserId};
 use serde_json::{Map, Value, json};
 
-use super::decide::{Decided, Outcome, Written};
+use super::decide::{Decided, Written};
 use super::load::Loaded;
 use super::{Room, delayed, facts, push, related};
 use crate::context::Context;
-use crate::durable::{PresumedToken, RoomReply};
-use crate::error::ApiError;
+use crate::durable::PresumedToken;
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_expiry::{self, ExpiryRow};
 use crate::storage::room_log::{
@@ -189,33 +188,6 @@ impl Room {
         }
         self.remember_transactions(decided, newest);
         Ok(newest)
-    }
-
-    /// Remembers the transactions that have been found in the log.
-    pub(super) fn remember_found(
-        &self,
-        decided: &Decided,
-        found: &[Option<Result<RoomReply, ApiError>>],
-    ) {
-        let mut transactions = self.transactions.borrow_mut();
-        for (outcome, reply) in decided.outcomes.iter().zip(found) {
-            let (Outcome::Event(index), Some(Ok(reply))) = (outcome, reply) else { continue };
-            if let Some(key) = &decided.events[*index].transaction {
-                transactions.insert(key.clone(), reply.clone());
-            }
-        }
-    }
-
-    fn remember_transactions(&self, decided: &Decided, newest: i64) {
-        let mut transactions = self.transactions.borrow_mut();
-        let count = decided.events.len();
-        for (index, written) in decided.events.iter().enumerate() {
-            if let Some(key) = &written.transaction {
-                let event_id = written.event.event_id.clone();
-                let stream_ordering = newest - (count - 1 - index) as i64;
-                transactions.insert(key.clone(), RoomReply::Event { event_id, stream_ordering });
-            }
-        }
     }
 }
 

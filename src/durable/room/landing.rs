@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use ruma::{OwnedRoomId, RoomId};
 
+use super::Room;
 use super::decide::{Decided, Outcome};
 use crate::context::Context;
 use crate::durable::{RoomReply, TransactionKey};
@@ -35,6 +36,36 @@ impl RecentTransactions {
         while self.order.len() > TRANSACTIONS_MAX {
             if let Some(oldest) = self.order.pop_front() {
                 self.replies.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Room {
+    /// Remembers the transactions that have been found in the log.
+    pub(super) fn remember_found(
+        &self,
+        decided: &Decided,
+        found: &[Option<Result<RoomReply, ApiError>>],
+    ) {
+        let mut transactions = self.transactions.borrow_mut();
+        for (outcome, reply) in decided.outcomes.iter().zip(found) {
+            let (Outcome::Event(index), Some(Ok(reply))) = (outcome, reply) else { continue };
+            if let Some(key) = &decided.events[*index].transaction {
+                transactions.insert(key.clone(), reply.clone());
+            }
+        }
+    }
+
+    /// Remembers the transactions of a commit that has landed.
+    pub(super) fn remember_transactions(&self, decided: &Decided, newest: i64) {
+        let mut transactions = self.transactions.borrow_mut();
+        let count = decided.events.len();
+        for (index, written) in decided.events.iter().enumerate() {
+            if let Some(key) = &written.transaction {
+                let event_id = written.event.event_id.clone();
+                let stream_ordering = newest - (count - 1 - index) as i64;
+                transactions.insert(key.clone(), RoomReply::Event { event_id, stream_ordering });
             }
         }
     }

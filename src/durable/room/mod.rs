@@ -2,7 +2,8 @@
 //!
 //! Invariant: every forward extremity in memory is committed in D1, except while the commit that
 //! writes it is on its way; if that one's outcome is not success, memory is thrown away and the
-//! room is loaded again (or, if it is known for sure that nothing was written, rewound). Commands that arrive during a commit are committed as one group after it.
+//! room is loaded again (or rewound, if nothing was written for sure). Commands that arrive during
+//! a commit are committed as one group after it.
 
 mod commit;
 mod decide;
