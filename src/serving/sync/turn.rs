@@ -25,7 +25,7 @@ const SENDING_MS: u64 = 10;
 const EVERY_MS: u64 = 50;
 
 /// And it has so many rooms: those few wait for some milliseconds.
-const ROOMS_WHILE_SENDING: usize = 8;
+const ROOMS_WHILE_SENDING: usize = 6;
 
 /// The turn, until it is dropped.
 pub struct Turn {
