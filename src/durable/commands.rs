@@ -32,9 +32,11 @@ pub struct NewEvent {
 
 /// A redaction that was sent as an event names its target in its content.
 pub fn redacts_of(event_type: &str, content: &RawValue) -> Option<OwnedEventId> {
+    if event_type != "m.room.redaction" {
+        return None;
+    }
     let content: Map<String, Value> = serde_json::from_str(content.get()).ok()?;
-    let redacts = content.get("redacts").filter(|_| event_type == "m.room.redaction")?;
-    redacts.as_str()?.try_into().ok()
+    content.get("redacts")?.as_str()?.try_into().ok()
 }
 
 /// What makes a repeated request the same request: Client-Server API, "Transaction identifiers".

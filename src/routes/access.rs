@@ -177,9 +177,9 @@ impl Access {
         Some((row.user_id.clone(), row.device_id.clone()))
     }
 
-    /// The caller as this isolate last saw them, for a write that itself looks whether that still
+    /// The token as this isolate last saw it, for a write that itself looks whether that still
     /// holds. `None` where there is a reason to look before.
-    pub fn presume(&self) -> Option<(Caller, PresumedToken)> {
+    pub fn presume(&self) -> Option<PresumedToken> {
         if self.masquerade.is_some() {
             return None;
         }
@@ -188,10 +188,8 @@ impl Access {
         if row.is_suspended || row.ends_refresh_token {
             return None;
         }
-        let (user_id, device_id) = (row.user_id.clone(), row.device_id.clone()?);
         let row = self.checked(Some(row)).ok()?;
-        let caller = self.clone().into_caller(row);
-        Some((caller, PresumedToken { token, user_id, device_id }))
+        Some(PresumedToken { token, user_id: row.user_id, device_id: row.device_id? })
     }
 
     /// What [`Access::presume`] said has proved right.
@@ -225,7 +223,18 @@ impl Access {
             last_seen::note(&self.context, &row, token, &self.address, &self.user_agent);
             self.remember(&row);
         }
-        Ok(self.into_caller(row))
+        Ok(Caller {
+            user_id: row.user_id,
+            device_id: row.device_id,
+            token_id: row.token_id,
+            is_guest: row.is_guest,
+            is_admin: row.is_admin,
+            is_suspended: row.is_suspended,
+            service: self.masquerade.map(|masquerade| masquerade.service),
+            context: self.context,
+            address: self.address,
+            user_agent: self.user_agent,
+        })
     }
 
     /// The row of a token that holds.
@@ -244,20 +253,5 @@ impl Access {
             return Err(ApiError::user_locked());
         }
         Ok(row)
-    }
-
-    fn into_caller(self, row: TokenRow) -> Caller {
-        Caller {
-            user_id: row.user_id,
-            device_id: row.device_id,
-            token_id: row.token_id,
-            is_guest: row.is_guest,
-            is_admin: row.is_admin,
-            is_suspended: row.is_suspended,
-            service: self.masquerade.map(|masquerade| masquerade.service),
-            context: self.context,
-            address: self.address,
-            user_agent: self.user_agent,
-        }
     }
 }

@@ -7,7 +7,7 @@ use myelin_protocol::relations::Relation;
 use ruma::api::client::message::send_message_event as message;
 use ruma::api::client::redact::redact_event as redact;
 use ruma::events::TimelineEventType;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId, UInt};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId, UInt, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
@@ -70,19 +70,22 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     }
     let redacts = redacts_of(&event_type, &content);
     let relation = relation(&content);
-    let event = |caller: &Caller| {
-        let sender = caller.user_id.clone();
-        let (event_type, content) = (event_type.clone(), content.clone());
-        NewEvent { sender, event_type, state_key: None, content, redacts: redacts.clone() }
+    let event = |sender: &UserId| NewEvent {
+        sender: sender.to_owned(),
+        event_type: event_type.clone(),
+        state_key: None,
+        content: content.clone(),
+        redacts: redacts.clone(),
     };
     if relation.is_none()
         && redacts.is_none()
-        && let Some((caller, token)) = access.presume()
+        && let Some(token) = access.presume()
     {
-        let transaction = transaction(&caller, &txn_id);
-        let presumed = Some(token);
-        let send = SendEvent { transaction, presumed, ..SendEvent::new(event(&caller)) };
-        match caller.context.room(&room_id, RoomCommand::Send(send)).await? {
+        let (user_id, device_id) = (token.user_id.clone(), token.device_id.clone());
+        let event = event(&user_id);
+        let transaction = Some(TransactionKey { user_id, device_id, txn_id: txn_id.clone() });
+        let send = SendEvent { transaction, presumed: Some(token), ..SendEvent::new(event) };
+        match access.context.room(&room_id, RoomCommand::Send(send)).await? {
             RoomReply::Unproven => access.forget_presumed(),
             reply => {
                 access.note_presumed();
@@ -103,7 +106,7 @@ async fn send_event(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
         push_rules_position,
         parent,
         origin_server_ts,
-        ..SendEvent::new(event(&caller))
+        ..SendEvent::new(event(&caller.user_id))
     };
     answer_json(&json!({ "event_id": send_to(&caller, &room_id, send).await? }))
 }

@@ -46,6 +46,7 @@ impl Written {
 struct Cause {
     transaction: Option<TransactionKey>,
     delayed: Option<Delayed>,
+    is_counted: bool,
 }
 
 /// What one command comes to.
@@ -72,8 +73,6 @@ pub struct Decided {
     /// Where the room ended before.
     pub before: Option<RoomEnd>,
     announces: bool,
-    /// Whether the command that is decided has been counted against its sender's limit.
-    pub is_counted: bool,
 }
 
 impl Decided {
@@ -156,10 +155,8 @@ impl Room {
             presumed: Vec::new(),
             before: self.loaded.borrow().as_ref().map(|loaded| loaded.snapshot.end()),
             announces: false,
-            is_counted: false,
         };
         for command in commands {
-            decided.is_counted = false;
             let decider = Decider { room: self, context, keys: &keys, needs: &needs };
             let outcome = decider.decide(&mut decided, command);
             decided.outcomes.push(outcome.unwrap_or_else(|error| Outcome::Reply(Err(error))));
@@ -183,7 +180,7 @@ impl Decider<'_> {
                 let count = decided.events.len();
                 let outcome = self.send(decided, send);
                 match &send.presumed {
-                    Some(token) => Ok(self.room.presume(decided, token, count, outcome)),
+                    Some(token) => Ok(decided.presume(token, count, outcome)),
                     None => outcome,
                 }
             }
@@ -234,23 +231,29 @@ impl Decider<'_> {
         if let Some(outcome) = self.unchanged(decided, &draft)? {
             return Ok(outcome);
         }
-        if self.context.limits_sending(&send.event.sender) {
+        let is_counted = self.context.limits_sending(&send.event.sender);
+        if is_counted {
             self.room.limits.take(send.event.sender.as_str(), now_ms)?;
-            decided.is_counted = true;
         }
         let is_state = draft.state_key.is_some();
         let target = draft.redacts.clone();
         let event_type = draft.event_type.clone();
         let same_in_group = related::is_repeated(decided, &draft);
         let (transaction, delayed) = (send.transaction.clone(), send.delayed.clone());
-        let outcome = self.append(decided, draft, Cause { transaction, delayed }, |event| {
+        let cause = Cause { transaction, delayed, is_counted };
+        let outcome = self.append(decided, draft, cause, |event| {
             self.needs.relations.check(event, same_in_group)?;
             if event_type != TimelineEventType::RoomRedaction {
                 return Ok(());
             }
             let target = target.as_ref().and_then(|id| self.needs.targets.get(id));
             self.check_redaction(event, target)
-        })?;
+        });
+        if outcome.is_err() && is_counted && send.presumed.is_some() {
+            // It will be asked, and counted, again.
+            self.room.limits.give_back(send.event.sender.as_str());
+        }
+        let outcome = outcome?;
         if is_state && event_type == TimelineEventType::RoomGuestAccess {
             self.remove_guests(decided)?;
         }
@@ -333,7 +336,8 @@ impl Decider<'_> {
         };
         self.needs.standing.check(decided, change.delayed.as_ref(), &draft)?;
         let (transaction, delayed) = (change.transaction.clone(), change.delayed.clone());
-        self.append(decided, draft, Cause { transaction, delayed }, |_| Ok(()))
+        let cause = Cause { transaction, delayed, is_counted: false };
+        self.append(decided, draft, cause, |_| Ok(()))
     }
 
     /// Prepares an event, lets `check` look at it, and appends it.
@@ -373,8 +377,7 @@ impl Decider<'_> {
         redacted.iter().chain([&event]).for_each(|event| room.audience.apply(event));
         decided.redacted.extend(redacted);
         decided.groups.add(&event, &room.snapshot);
-        let Cause { transaction, delayed } = cause;
-        let is_counted = std::mem::take(&mut decided.is_counted);
+        let Cause { transaction, delayed, is_counted } = cause;
         let written = Written { event, transaction, replaced, notices, delayed, is_counted };
         decided.events.push(written);
         Ok(Outcome::Event(decided.events.len() - 1))

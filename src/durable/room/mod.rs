@@ -182,15 +182,7 @@ impl Room {
                 decided.outcomes(newest).into_iter().map(Some).collect()
             }
             Err(error) if room_log::is_presumed_wrongly(&error) => {
-                let mut outcomes = self.take_back(decided);
-                let open: Vec<usize> =
-                    (0..outcomes.len()).filter(|index| outcomes[*index].is_none()).collect();
-                let commands: Vec<&RoomCommand> = open.iter().map(|i| commands[*i]).collect();
-                if !commands.is_empty() {
-                    let rest = Box::pin(self.try_group(context, &commands)).await;
-                    open.into_iter().zip(rest).for_each(|(index, reply)| outcomes[index] = reply);
-                }
-                outcomes
+                self.try_others(context, decided, commands).await
             }
             Err(error) => self.settle(context, decided, &error).await,
         }
