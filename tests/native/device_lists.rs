@@ -23,18 +23,6 @@ fn create(server: &Server, account: &Account) -> String {
     body["room_id"].as_str().unwrap().to_owned()
 }
 
-fn act(server: &Server, account: &Account, room_id: &str, action: &str, body: Value) {
-    server.post(account, &format!("/_matrix/client/v3/rooms/{room_id}/{action}"), body).ok();
-}
-
-fn join_room(server: &Server, account: &Account, room_id: &str) {
-    act(server, account, room_id, "join", json!({}));
-}
-
-fn leave_room(server: &Server, account: &Account, room_id: &str) {
-    act(server, account, room_id, "leave", json!({}));
-}
-
 fn change_keys(server: &Server, account: &Account, seed: u8) {
     server.post(account, UPLOAD, json!({ "device_keys": device_keys(account, seed) })).ok();
 }
@@ -99,7 +87,7 @@ fn cast() -> Cast {
     let server = quiet_server();
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| server.register(name));
     let room_id = create(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     Cast { server, alice, bob, carol, room_id }
 }
 
@@ -141,7 +129,7 @@ fn both_sides_of_a_join_learn_of_each_other() {
     let cast = cast();
     let Cast { server, alice, bob, carol, room_id } = &cast;
     let since = [alice, bob, carol].map(|account| cast.now(account));
-    join_room(server, carol, room_id);
+    server.join(carol, room_id);
     assert_eq!(told(server, alice, &since[0]), names(&["carol"], &[]));
     assert_eq!(told(server, bob, &since[1]), names(&["carol"], &[]));
     assert_eq!(told(server, carol, &since[2]), names(&["alice", "bob"], &[]));
@@ -152,11 +140,11 @@ fn an_invitation_is_told_to_those_in_the_room() {
     let cast = cast();
     let Cast { server, alice, bob, carol, room_id } = &cast;
     let since = [alice, bob, carol].map(|account| cast.now(account));
-    act(server, alice, room_id, "invite", json!({ "user_id": carol.user_id }));
+    server.act(alice, room_id, "invite", json!({ "user_id": carol.user_id }));
     assert_eq!(told(server, bob, &since[1]), names(&["carol"], &[]));
     assert_eq!(told(server, carol, &since[2]), names(&[], &[]));
     let since = cast.now(bob);
-    leave_room(server, carol, room_id);
+    server.leave(carol, room_id);
     assert_eq!(told(server, bob, &since), names(&[], &["carol"]));
 }
 
@@ -165,20 +153,20 @@ fn the_last_shared_room_that_goes_is_the_end() {
     let cast = cast();
     let Cast { server, alice, bob, .. } = &cast;
     let second = create(server, alice);
-    join_room(server, bob, &second);
+    server.join(bob, &second);
     let since = [alice, bob].map(|account| cast.now(account));
-    leave_room(server, bob, &second);
+    server.leave(bob, &second);
     assert_eq!(told(server, alice, &since[0]), names(&[], &[]));
     assert_eq!(told(server, bob, &since[1]), names(&[], &[]));
     let since = [alice, bob].map(|account| cast.now(account));
-    leave_room(server, bob, &cast.room_id);
+    server.leave(bob, &cast.room_id);
     assert_eq!(told(server, alice, &since[0]), names(&[], &["bob"]));
     assert_eq!(told(server, bob, &since[1]), names(&[], &["alice"]));
     // Changes of strangers are nobody's business, until they meet again.
     let since = [alice, bob].map(|account| cast.now(account));
     change_keys(server, bob, 1);
     assert_eq!(told(server, alice, &since[0]), names(&[], &[]));
-    join_room(server, bob, &second);
+    server.join(bob, &second);
     assert_eq!(told(server, alice, &since[0]), names(&["bob"], &[]));
     assert_eq!(told(server, bob, &since[1]), names(&["alice", "bob"], &[]));
 }
@@ -187,10 +175,10 @@ fn the_last_shared_room_that_goes_is_the_end() {
 fn who_left_before_oneself_is_left_too() {
     let cast = cast();
     let Cast { server, alice, bob, carol, room_id } = &cast;
-    join_room(server, carol, room_id);
+    server.join(carol, room_id);
     let since = cast.now(alice);
-    leave_room(server, bob, room_id);
-    leave_room(server, alice, room_id);
+    server.leave(bob, room_id);
+    server.leave(alice, room_id);
     assert_eq!(told(server, alice, &since), names(&[], &["bob", "carol"]));
 }
 
@@ -200,7 +188,7 @@ fn a_filter_for_rooms_does_not_hide_devices() {
     let Cast { server, alice, carol, room_id, .. } = &cast;
     let filter = r#"%7B%22room%22%3A%7B%22rooms%22%3A%5B%5D%7D%7D"#;
     let since = cast.now(alice);
-    join_room(server, carol, room_id);
+    server.join(carol, room_id);
     let body = server.get(alice, &format!("{SYNC}?since={since}&filter={filter}")).ok();
     assert_eq!(lists(&body["device_lists"]), names(&["carol"], &[]));
     assert!(body["rooms"].is_null());

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::support::{Account, Reply, Server};
+use crate::support::{Account, Reply, Server, encode};
 use http::Request;
 use myelin::routes::table;
 use proptest::collection::{btree_map, vec};
@@ -321,10 +321,6 @@ fn settle(server: &Server, count: u32) -> Who {
     let sent = server.put(&account, &path, json!({ "msgtype": "m.text", "body": "one" })).ok();
     let event_id = sent["event_id"].as_str().unwrap().to_owned();
     Who { account, room_id, event_id, count }
-}
-
-fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Not our fault, JSON where it is an error, and an errcode unless it asks for authentication.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::notifiers::Notifiers;
-use crate::support::{Account, Reply, Server};
+use crate::support::{Account, Reply, Server, encode};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
@@ -12,10 +12,6 @@ const SYNC: &str = "/_matrix/client/v3/sync";
 /// A server where nobody is woken by who comes online.
 fn quiet_server() -> Server {
     Server::with(&[("PRESENCE", "off")])
-}
-
-fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn sync_path(since: Option<&str>, filter: &Value, rest: &str) -> String {
@@ -42,16 +38,14 @@ fn public_room(server: &Server, account: &Account) -> String {
     create(server, account, json!({"preset": "public_chat"}))
 }
 
-fn act(server: &Server, account: &Account, room_id: &str, action: &str, body: Value) {
-    server.post(account, &format!("/_matrix/client/v3/rooms/{room_id}/{action}"), body).ok();
-}
-
-fn join_room(server: &Server, account: &Account, room_id: &str) {
-    act(server, account, room_id, "join", json!({}));
-}
-
-fn leave_room(server: &Server, account: &Account, room_id: &str) {
-    act(server, account, room_id, "leave", json!({}));
+/// A public room in which nobody sees what was said while they were away.
+fn room_of_secrets(server: &Server, account: &Account) -> String {
+    let visibility = json!({
+        "type": "m.room.history_visibility",
+        "content": {"history_visibility": "joined"},
+    });
+    let options = json!({"preset": "public_chat", "initial_state": [visibility]});
+    create(server, account, options)
 }
 
 fn message_path(room_id: &str, text: &str) -> String {
@@ -194,7 +188,7 @@ fn prev_batch_of_a_room_that_is_new_to_the_client_repeats_nothing() {
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let body = sync(&server, &bob, Some(&since), limit(100));
     let timeline = &body["rooms"]["join"][room_id.as_str()]["timeline"];
     assert_eq!(timeline["limited"], true);
@@ -260,7 +254,7 @@ fn whoever_joins_gets_the_room_with_its_state() {
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let (room_id, _) = worked_example(&server, &alice);
     let since = next(&sync(&server, &bob, None, limit(3))).to_owned();
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let body = sync(&server, &bob, Some(&since), limit(3));
     let room = &body["rooms"]["join"][room_id.as_str()];
     assert_eq!(names(&room["timeline"]), ["D''''", "6", "m.room.member"]);
@@ -292,7 +286,7 @@ fn an_invitation_says_who_and_where() {
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = create(&server, &alice, json!({"name": "Lobby"}));
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
-    act(&server, &alice, &room_id, "invite", json!({"user_id": bob.user_id}));
+    server.act(&alice, &room_id, "invite", json!({"user_id": bob.user_id}));
     for since in [None, Some(since.as_str())] {
         let body = sync(&server, &bob, since, json!({}));
         let invite = &body["rooms"]["invite"][room_id.as_str()]["invite_state"];
@@ -309,7 +303,7 @@ fn an_invitation_says_who_and_where() {
         assert!(body["rooms"]["join"].is_null());
     }
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
-    leave_room(&server, &bob, &room_id);
+    server.leave(&bob, &room_id);
     let body = sync(&server, &bob, Some(&since), json!({}));
     let left = &body["rooms"]["leave"][room_id.as_str()];
     assert_eq!(names(&left["timeline"]), ["m.room.member"]);
@@ -334,11 +328,11 @@ fn whoever_leaves_gets_what_came_before_and_nothing_after() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
     say(&server, &alice, &room_id, "before");
     set_state(&server, &alice, &room_id, "A", "while in");
-    leave_room(&server, &bob, &room_id);
+    server.leave(&bob, &room_id);
     say(&server, &alice, &room_id, "after");
     set_state(&server, &alice, &room_id, "A", "too late");
     let body = sync(&server, &bob, Some(&since), json!({}));
@@ -354,7 +348,7 @@ fn whoever_leaves_gets_what_came_before_and_nothing_after() {
     let left = &body["rooms"]["leave"][room_id.as_str()];
     assert_eq!(names(&left["timeline"]), ["m.room.member"]);
     assert!(names(&left["state"]).contains(&"while in".to_owned()));
-    act(&server, &bob, &room_id, "forget", json!({}));
+    server.act(&bob, &room_id, "forget", json!({}));
     assert!(sync(&server, &bob, None, archive)["rooms"].is_null());
 }
 
@@ -363,12 +357,12 @@ fn a_room_that_was_left_and_joined_again_is_told_anew() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let since = next(&sync(&server, &bob, None, limit(2))).to_owned();
-    leave_room(&server, &bob, &room_id);
+    server.leave(&bob, &room_id);
     set_state(&server, &alice, &room_id, "A", "meanwhile");
     say(&server, &alice, &room_id, "hello");
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let body = sync(&server, &bob, Some(&since), limit(2));
     let room = &body["rooms"]["join"][room_id.as_str()];
     assert_eq!(room["timeline"]["limited"], true);
@@ -380,14 +374,9 @@ fn a_room_that_was_left_and_joined_again_is_told_anew() {
 fn history_from_before_a_join_is_seen_only_where_it_is_shared() {
     let server = Server::new();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
-    let visibility = json!({
-        "type": "m.room.history_visibility",
-        "content": {"history_visibility": "joined"},
-    });
-    let options = json!({"preset": "public_chat", "initial_state": [visibility]});
-    let room_id = create(&server, &alice, options);
+    let room_id = room_of_secrets(&server, &alice);
     say(&server, &alice, &room_id, "secret");
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     say(&server, &alice, &room_id, "welcome");
     let body = sync(&server, &bob, None, json!({}));
     let room = &body["rooms"]["join"][room_id.as_str()];
@@ -401,18 +390,13 @@ fn history_from_before_a_join_is_seen_only_where_it_is_shared() {
 fn whoever_comes_back_sees_who_came_meanwhile() {
     let server = Server::new();
     let users: Vec<_> = ["alice", "bob", "carol"].map(|name| server.register(name)).into();
-    let visibility = json!({
-        "type": "m.room.history_visibility",
-        "content": {"history_visibility": "joined"},
-    });
-    let options = json!({"preset": "public_chat", "initial_state": [visibility]});
-    let room_id = create(&server, &users[0], options);
-    join_room(&server, &users[1], &room_id);
+    let room_id = room_of_secrets(&server, &users[0]);
+    server.join(&users[1], &room_id);
     let since = next(&sync(&server, &users[1], None, json!({}))).to_owned();
-    leave_room(&server, &users[1], &room_id);
-    join_room(&server, &users[2], &room_id);
+    server.leave(&users[1], &room_id);
+    server.join(&users[2], &room_id);
     say(&server, &users[2], &room_id, "secret");
-    join_room(&server, &users[1], &room_id);
+    server.join(&users[1], &room_id);
     let body = sync(&server, &users[1], Some(&since), json!({}));
     let timeline = &body["rooms"]["join"][room_id.as_str()]["timeline"];
     let joined = |user: &Account| {
@@ -429,23 +413,18 @@ fn whoever_comes_back_sees_who_came_meanwhile() {
 fn whoever_comes_back_sees_what_was_before_a_long_secret_talk() {
     let server = Server::new();
     let users: Vec<_> = ["alice", "bob", "carol"].map(|name| server.register(name)).into();
-    let visibility = json!({
-        "type": "m.room.history_visibility",
-        "content": {"history_visibility": "joined"},
-    });
-    let options = json!({"preset": "public_chat", "initial_state": [visibility]});
-    let room_id = create(&server, &users[0], options);
-    join_room(&server, &users[1], &room_id);
+    let room_id = room_of_secrets(&server, &users[0]);
+    server.join(&users[1], &room_id);
     for index in 0..5 {
         say(&server, &users[0], &room_id, &format!("before {index}"));
     }
     let since = next(&sync(&server, &users[1], None, json!({}))).to_owned();
-    leave_room(&server, &users[1], &room_id);
-    join_room(&server, &users[2], &room_id);
+    server.leave(&users[1], &room_id);
+    server.join(&users[2], &room_id);
     for index in 0..30 {
         say(&server, &users[0], &room_id, &format!("secret {index}"));
     }
-    join_room(&server, &users[1], &room_id);
+    server.join(&users[1], &room_id);
     let path = sync_path(Some(&since), &limit(5), "");
     let reply = server.get(&users[1], &path);
     assert!(reply.cost.round_trips.get() <= 5, "{}", reply.cost.round_trips.get());
@@ -468,7 +447,7 @@ fn whoever_joins_is_told_who_is_online() {
     let body = sync(&server, &bob, None, json!({}));
     let body = sync(&server, &bob, Some(next(&body)), json!({}));
     assert_eq!(events(&body["presence"])[0]["sender"], bob.user_id);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let body = sync(&server, &bob, Some(next(&body)), json!({}));
     let presence = events(&body["presence"]);
     assert_eq!(presence.len(), 1, "{presence:?}");
@@ -487,7 +466,7 @@ fn whoever_is_met_for_the_first_time_is_shown_once_even_if_offline() {
         server.get(account, &path).ok()
     };
     let before = [&alice, &bob].map(|account| quietly(account, None));
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     for (index, other) in [(0, &bob), (1, &alice)] {
         let account = [&alice, &bob][index];
         let body = quietly(account, Some(next(&before[index])));
@@ -525,8 +504,8 @@ fn lazy_clients_get_the_members_who_speak() {
     let server = Server::new();
     let users: Vec<_> = ["alice", "bob", "carol"].map(|name| server.register(name)).into();
     let room_id = public_room(&server, &users[0]);
-    join_room(&server, &users[1], &room_id);
-    join_room(&server, &users[2], &room_id);
+    server.join(&users[1], &room_id);
+    server.join(&users[2], &room_id);
     for text in ["1", "2", "3"] {
         say(&server, &users[1], &room_id, text);
     }
@@ -621,7 +600,7 @@ fn a_waiting_sync_is_woken_by_a_message() {
     let server = quiet_server();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let since = next(&sync(&server, &bob, None, json!({}))).to_owned();
     let reply = wait_and_say(&server, &bob, &since, &alice, &room_id, "wake up");
     // One to find nothing, one after registering, one after the wake.
@@ -687,7 +666,7 @@ fn typing_ends_by_itself_while_a_sync_waits() {
     let server = quiet_server();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let path = format!("/_matrix/client/v3/rooms/{room_id}/typing/{}", alice.user_id);
     server.put(&alice, &path, json!({"typing": true, "timeout": 4000})).ok();
     let body = sync(&server, &bob, None, json!({}));
@@ -708,7 +687,7 @@ fn nothing_falls_between_a_look_and_a_wait() {
     let server = quiet_server();
     let (alice, bob) = (server.register("alice"), server.register("bob"));
     let room_id = public_room(&server, &alice);
-    join_room(&server, &bob, &room_id);
+    server.join(&bob, &room_id);
     let mut since = next(&sync(&server, &bob, None, json!({}))).to_owned();
     // The message is sent some steps of the executor into the sync.
     for steps in 0..24 {
@@ -741,7 +720,7 @@ fn sixteen_who_speak_at_once_are_heard_once_each() {
     let room_id = public_room(&server, &alice);
     let speakers: Vec<_> = (0..16).map(|index| server.register(&format!("u{index}"))).collect();
     for speaker in &speakers {
-        join_room(&server, speaker, &room_id);
+        server.join(speaker, &room_id);
     }
     let mut since = next(&sync(&server, &alice, None, json!({}))).to_owned();
     let speaking: Vec<_> = (0..10)
@@ -810,7 +789,7 @@ fn a_sync_costs_the_same_in_few_rooms_and_in_many() {
     for count in [10, 60] {
         while rooms.len() < count {
             let room_id = public_room(&server, &alice);
-            join_room(&server, &bob, &room_id);
+            server.join(&bob, &room_id);
             rooms.push(room_id);
         }
         let first = server.get(&bob, SYNC);

@@ -1,7 +1,7 @@
 //! `/sync`: which section a room is in, which of its events and which state are told, and what
 //! filters make of it.
 
-use crate::support::{Account, Server};
+use crate::support::{Account, Server, encode};
 use serde_json::{Value, json};
 
 const V3: &str = "/_matrix/client/v3";
@@ -13,10 +13,6 @@ struct Town {
     bob: Account,
     carol: Account,
     room: String,
-}
-
-fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn limit(limit: u64) -> Value {

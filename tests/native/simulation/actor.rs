@@ -4,8 +4,8 @@ use myelin::context::Platform;
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::support::Account;
 use crate::support::platform::give_way;
+use crate::support::{Account, encode};
 
 /// How much each user does.
 const ACTIONS: u64 = 30;
@@ -116,8 +116,4 @@ async fn set_account_data(world: &World, user: &Account, room: &str, index: u64)
         _ => format!("{own}/rooms/{room}/tags/u.{}", index % 3),
     };
     world.request("PUT", user, &path, &json!({ "order": 0.5 })).await;
-}
-
-pub fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -6,9 +6,8 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::actor::encode;
 use super::world::World;
-use crate::support::Account;
+use crate::support::{Account, encode};
 
 /// By type and state key.
 pub type State = BTreeMap<(String, String), String>;

@@ -213,12 +213,30 @@ impl Server {
         account(&self.post("", "/_matrix/client/v3/login", body).ok())
     }
 
+    /// `POST /rooms/{room_id}/{action}`.
+    pub fn act(&self, account: &Account, room_id: &str, action: &str, body: Value) {
+        self.post(account, &format!("/_matrix/client/v3/rooms/{room_id}/{action}"), body).ok();
+    }
+
+    pub fn join(&self, account: &Account, room_id: &str) {
+        self.act(account, room_id, "join", json!({}));
+    }
+
+    pub fn leave(&self, account: &Account, room_id: &str) {
+        self.act(account, room_id, "leave", json!({}));
+    }
+
     /// What a query finds in the database, as rows of JSON.
     pub fn rows(&self, sql: &'static str) -> Vec<Value> {
         let statement = myelin::storage::database::Statement::new(sql);
         let results = self.platform.sqlite.batch(&[statement]).expect("the query is valid");
         results[0].rows().expect("rows are JSON")
     }
+}
+
+/// A text as one segment of a path, or as a value of a query.
+pub fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Reads who is logged in from the answer of a login or registration.
