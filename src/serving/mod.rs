@@ -16,6 +16,7 @@
 
 pub mod aggregations;
 pub mod device_keys;
+pub mod event_memory;
 pub mod expiry;
 mod group_states;
 pub mod legacy;
@@ -38,12 +39,13 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::value::RawValue;
 
+use event_memory::HeldEvents;
 pub use room_access::RoomAccess;
 pub use stored_event::{InternalMetadata, Replaced, StoredEvent};
 
 use crate::log;
 use crate::storage::database::{DatabaseError, Results, Statement};
-use crate::storage::events::{self, EventRow, ReaderRow, Selection};
+use crate::storage::events::{self, EventRow, ReaderRow, Selection, ServedRow};
 use crate::storage::relations;
 use group_states::GroupStates;
 
@@ -81,6 +83,40 @@ pub fn read_state(results: &mut Results) -> Result<Vec<StoredEvent>, DatabaseErr
     Ok(parse(results.rows()?))
 }
 
+/// As [`state`], for one who holds some of the events. [`read_unless_held`] takes its result.
+pub fn state_unless_held(selection: Selection, held: &HeldEvents) -> Statement {
+    match held.is_empty() {
+        true => events::served(selection),
+        false => events::served_unless_held(selection, held.keys()),
+    }
+}
+
+/// Takes the result of [`state_unless_held`] of the same events.
+///
+/// # Errors
+/// If the rows are not of that statement.
+pub fn read_unless_held(
+    results: &mut Results,
+    held: &HeldEvents,
+) -> Result<Vec<StoredEvent>, DatabaseError> {
+    if held.is_empty() {
+        return read_state(results);
+    }
+    let (mut rows, mut events) = (Vec::new(), Vec::new());
+    for row in results.rows()? {
+        match row {
+            ServedRow::Event(row) => rows.push(*row),
+            ServedRow::Held { held: ids } => {
+                let ids: Vec<OwnedEventId> = serde_json::from_str(&ids).unwrap_or_default();
+                events.extend(ids.iter().filter_map(|id| held.get(id)).cloned());
+            }
+        }
+    }
+    events.extend(parse(rows));
+    events.sort_by_key(|event| event.stream_ordering);
+    Ok(events)
+}
+
 /// A row that cannot be parsed (a damaged import) costs its event, not the whole page.
 fn parse(rows: Vec<EventRow>) -> Vec<StoredEvent> {
     let parse_row = |row| {
@@ -111,6 +147,20 @@ impl Timeline {
     /// If the rows are not of those statements.
     pub fn read(results: &mut Results) -> Result<Self, DatabaseError> {
         let mut timeline = Self::read_judged(results)?;
+        aggregations::distribute(results.rows()?, &mut timeline.events);
+        Ok(timeline)
+    }
+
+    /// As [`Timeline::read`], where the first statement is [`state_unless_held`].
+    ///
+    /// # Errors
+    /// If the rows are not of those statements.
+    pub fn read_unless_held(
+        results: &mut Results,
+        held: &HeldEvents,
+    ) -> Result<Self, DatabaseError> {
+        let events = read_unless_held(results, held)?;
+        let mut timeline = Self { events, groups: GroupStates::new(results.rows()?) };
         aggregations::distribute(results.rows()?, &mut timeline.events);
         Ok(timeline)
     }

@@ -27,7 +27,7 @@ pub enum StoredEventError {
 }
 
 /// What the writer noted about an event: Synapse's `internal_metadata`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct InternalMetadata {
     #[serde(default)]
     pub txn_id: Option<String>,
@@ -40,14 +40,14 @@ pub struct InternalMetadata {
 }
 
 /// The state event that another one replaced.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replaced {
     pub event_id: OwnedEventId,
     pub sender: OwnedUserId,
     pub content: Box<RawValue>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredEvent {
     /// Pruned if the event has been redacted.
     pub pdu: Pdu,

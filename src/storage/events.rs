@@ -8,6 +8,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 
 use super::database::{Statement, Value, boolean};
+use super::relations::EventIdRow;
 
 /// A SELECT that gives the `stream_ordering` of events, with its parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,33 +99,105 @@ pub(super) fn redaction_of(event_id: &str, room_id: &str, sender: &str) -> Strin
 /// Reads [`EventRow`]s, in the order of the stream.
 pub fn served(selection: Selection) -> Statement {
     selection.statement(|selection| {
-        let redaction = redaction_of("e.event_id", "e.room_id", "e.sender");
-        let replaced_redaction = redaction_of("p.event_id", "p.room_id", "p.sender");
         format!(
             "WITH picked (stream_ordering) AS ({picked})
-             SELECT e.event_id, e.room_id, e.stream_ordering, e.topological_ordering,
-                    o.room_version, j.json, j.internal_metadata, e.outlier,
-                    e.rejection_reason IS NOT NULL AS rejected, g.state_group,
-                    u.user_id IS NOT NULL AS sender_erased,
-                    r.event_id AS redaction_id, rj.json AS redaction_json,
-                    p.event_id AS replaced_id, pj.json AS replaced_json,
-                    p.event_id IS NOT NULL AND {replaced_redaction} IS NOT NULL
-                        AS replaced_redacted
-             FROM picked
-             CROSS JOIN events e ON e.stream_ordering = picked.stream_ordering
-             CROSS JOIN event_json j ON j.event_id = e.event_id
-             LEFT JOIN rooms o ON o.room_id = e.room_id
-             LEFT JOIN event_to_state_groups g ON g.event_id = e.event_id
-             LEFT JOIN erased_users u ON u.user_id = e.sender
-             LEFT JOIN events r ON e.type <> 'm.room.create' AND r.stream_ordering = {redaction}
-             LEFT JOIN event_json rj ON rj.event_id = r.event_id
-             LEFT JOIN events p ON e.state_key IS NOT NULL
-                AND p.event_id = json_extract(j.json, '$.unsigned.replaces_state')
-             LEFT JOIN event_json pj ON pj.event_id = p.event_id
+             SELECT {columns} FROM picked {joins}
              ORDER BY e.stream_ordering",
             picked = selection.sql,
+            columns = event_columns(),
+            joins = event_joins(),
         )
     })
+}
+
+/// What [`served_unless_held`] returns.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum ServedRow {
+    /// The ids of those that are held, as a JSON array.
+    Held {
+        held: String,
+    },
+    Event(Box<EventRow>),
+}
+
+/// Reads [`ServedRow`]s, in no order: events whole, but for those `held` that nothing has befallen.
+/// Of an event by itself that can be a redaction, or that its sender asked for erasure.
+pub fn served_unless_held<'a>(
+    selection: Selection,
+    held: impl IntoIterator<Item = &'a OwnedEventId>,
+) -> Statement {
+    selection.statement(|selection| {
+        let held: Vec<&OwnedEventId> = held.into_iter().collect();
+        let held = selection.bind_json(&held);
+        format!(
+            "WITH picked (stream_ordering) AS MATERIALIZED ({picked}),
+             held (stream_ordering, event_id) AS MATERIALIZED (
+                SELECT e.stream_ordering, e.event_id FROM picked
+                CROSS JOIN events e ON e.stream_ordering = picked.stream_ordering
+                WHERE e.event_id IN (SELECT value FROM json_each({held})) AND {as_it_was})
+             SELECT {columns}, NULL AS held FROM picked {joins}
+             WHERE picked.stream_ordering NOT IN (SELECT stream_ordering FROM held)
+             UNION ALL
+             SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                    NULL, NULL, NULL, (SELECT json_group_array(event_id) FROM held)",
+            picked = selection.sql,
+            as_it_was = is_as_it_was(),
+            columns = event_columns(),
+            joins = event_joins(),
+        )
+    })
+}
+
+/// Reads an `EventIdRow` of each of these events that nothing has befallen.
+pub fn as_they_were<'a>(event_ids: impl IntoIterator<Item = &'a OwnedEventId>) -> Statement {
+    let event_ids: Vec<&OwnedEventId> = event_ids.into_iter().collect();
+    Statement::new(format!(
+        "SELECT e.event_id FROM json_each(?1) w CROSS JOIN events e ON e.event_id = w.value
+         WHERE {}",
+        is_as_it_was()
+    ))
+    .bind_json(&event_ids)
+    .small::<EventIdRow>()
+}
+
+/// Whether neither a redaction nor an erasure has come to the event `e`.
+fn is_as_it_was() -> String {
+    let redaction = redaction_of("e.event_id", "e.room_id", "e.sender");
+    format!(
+        "{redaction} IS NULL
+         AND NOT EXISTS (SELECT 1 FROM erased_users u WHERE u.user_id = e.sender)"
+    )
+}
+
+fn event_columns() -> String {
+    let replaced_redaction = redaction_of("p.event_id", "p.room_id", "p.sender");
+    format!(
+        "e.event_id, e.room_id, e.stream_ordering, e.topological_ordering,
+         o.room_version, j.json, j.internal_metadata, e.outlier,
+         e.rejection_reason IS NOT NULL AS rejected, g.state_group,
+         u.user_id IS NOT NULL AS sender_erased,
+         r.event_id AS redaction_id, rj.json AS redaction_json,
+         p.event_id AS replaced_id, pj.json AS replaced_json,
+         p.event_id IS NOT NULL AND {replaced_redaction} IS NOT NULL AS replaced_redacted"
+    )
+}
+
+/// What [`event_columns`] are read from, beside `picked`.
+fn event_joins() -> String {
+    let redaction = redaction_of("e.event_id", "e.room_id", "e.sender");
+    format!(
+        "CROSS JOIN events e ON e.stream_ordering = picked.stream_ordering
+         CROSS JOIN event_json j ON j.event_id = e.event_id
+         LEFT JOIN rooms o ON o.room_id = e.room_id
+         LEFT JOIN event_to_state_groups g ON g.event_id = e.event_id
+         LEFT JOIN erased_users u ON u.user_id = e.sender
+         LEFT JOIN events r ON e.type <> 'm.room.create' AND r.stream_ordering = {redaction}
+         LEFT JOIN event_json rj ON rj.event_id = r.event_id
+         LEFT JOIN events p ON e.state_key IS NOT NULL
+            AND p.event_id = json_extract(j.json, '$.unsigned.replaces_state')
+         LEFT JOIN event_json pj ON pj.event_id = p.event_id"
+    )
 }
 
 /// What a state group on the way from events to the start of their room sets for a reader.

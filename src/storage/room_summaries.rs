@@ -2,8 +2,8 @@
 //! what decides who may know of a room; and the rooms of spaces, by `m.space.child` in
 //! `current_state_events`.
 
-use ruma::RoomOrAliasId;
 use ruma::events::room::member::MembershipState;
+use ruma::{OwnedRoomId, RoomOrAliasId, UserId};
 use serde::Deserialize;
 
 use super::database::{Statement, boolean};
@@ -92,6 +92,33 @@ pub fn select_tree(tree: &Tree<'_>, user_or_token: &str) -> [Statement; 2] {
          WHERE json_array_length(j.json, '$.content.via') > 0 AND {redaction} IS NULL"
     );
     [tree.statement(summaries("?4")).bind(user_or_token), tree.statement(children)]
+}
+
+/// A room of a space.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChildIdRow {
+    pub space_id: OwnedRoomId,
+    /// Whoever may change the space wrote it: it may be no room's id.
+    pub state_key: String,
+}
+
+/// Reads the [`ChildIdRow`]s of those of these spaces that the user has joined.
+pub fn children_of_joined(user_id: &UserId, space_ids: &[OwnedRoomId]) -> Statement {
+    let redaction = redaction_of("c.event_id", "c.room_id", "(j.json ->> 'sender')");
+    Statement::new(format!(
+        "SELECT c.room_id AS space_id, c.state_key
+         FROM json_each(?2) w
+         CROSS JOIN local_current_membership m
+            ON m.user_id = ?1 AND m.room_id = w.value AND m.membership = 'join'
+         CROSS JOIN room_stats_state s ON s.room_id = m.room_id AND s.room_type = 'm.space'
+         CROSS JOIN current_state_events c ON c.room_id = m.room_id AND c.type = 'm.space.child'
+         CROSS JOIN event_json j ON j.event_id = c.event_id
+         WHERE json_array_length(j.json, '$.content.via') > 0
+           AND {redaction} IS NULL"
+    ))
+    .bind(user_id.as_str())
+    .bind_json(&space_ids)
+    .small::<ChildIdRow>()
 }
 
 /// Reads the [`SummaryRow`] of one room. `reader` may be empty: a stranger.

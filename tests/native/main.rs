@@ -14,6 +14,7 @@ mod device_lists;
 mod directory;
 mod discovery;
 mod ephemeral;
+mod event_memory;
 mod initial_sync;
 mod install;
 mod interleaving;

@@ -77,6 +77,7 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
     // Lists of ours, and what has been picked by index, are walked through.
     let small = [
         "picked",
+        "held",
         "parent",
         "w",
         "s",
@@ -197,11 +198,16 @@ fn events_and_their_states_are_found_by_index() {
     for (name, selection) in selections {
         let served = events::served(selection.clone());
         assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
+        let held = [owned_event_id!("$e")];
+        let served = events::served_unless_held(selection.clone(), &held);
+        assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
         let visibility = events::visibility(selection.clone(), "@a:b");
         assert_eq!(walks(&connection, &visibility), [""; 0], "{name}: {}", visibility.sql);
         let related = relations::aggregations(selection, "@a:b");
         assert_eq!(walks(&connection, &related), [""; 0], "{name}: {}", related.sql);
     }
+    let as_they_were = events::as_they_were(&[owned_event_id!("$e")]);
+    assert_eq!(walks(&connection, &as_they_were), [""; 0], "{}", as_they_were.sql);
 }
 
 #[test]

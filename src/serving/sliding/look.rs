@@ -3,7 +3,7 @@
 //!
 //! Invariant: all of it is read in one batch, so `upto` and what is found belong together.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use myelin_protocol::sliding_sync::{Connection, Position, Rooms, SlidingSyncRequest, UserRoom};
 use myelin_protocol::sync::{MembershipChange, Windows};
@@ -18,6 +18,7 @@ use crate::storage::account_data::{self, AccountDataRow};
 use crate::storage::database::{Results, Statement};
 use crate::storage::events::{self, IgnoredRow};
 use crate::storage::receipts::{self, ReadRoomRow};
+use crate::storage::room_summaries::{self, ChildIdRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::sliding_sync::{self, RoomsQuery, SettledRow, UserRoomRow};
 use crate::storage::sliding_sync_connections::{self, ConnectionRow, Place};
@@ -51,6 +52,7 @@ pub struct Looked {
     /// Rooms that the user has read farther: less is unread in them.
     pub read: HashSet<OwnedRoomId>,
     pub tags: HashMap<OwnedRoomId, HashSet<String>>,
+    pub spaces: HashMap<OwnedRoomId, HashSet<OwnedRoomId>>,
     pub ignored: HashSet<OwnedUserId>,
 }
 
@@ -84,6 +86,9 @@ impl Look<'_> {
             if self.looks_at_tags() {
                 batch.push(room_tags::updated_since(self.user_id, 0, NOW));
             }
+            let spaces = self.spaces();
+            let children = room_summaries::children_of_joined(self.user_id, &spaces);
+            batch.push(children.unless_empty(&spaces));
         }
         let ask = self.ask();
         batch.extend(extensions.iter().flat_map(|extension| extension.look(&ask)));
@@ -120,6 +125,7 @@ impl Look<'_> {
             direct: HashSet::new(),
             read: HashSet::new(),
             tags: HashMap::new(),
+            spaces: HashMap::new(),
         };
         if self.request.has_rooms() {
             self.read_rooms(&mut looked, results)?;
@@ -150,6 +156,10 @@ impl Look<'_> {
         if self.looks_at_tags() {
             looked.tags = tags(results.rows()?);
         }
+        for row in results.rows::<ChildIdRow>()? {
+            let child = OwnedRoomId::try_from(row.state_key).ok();
+            looked.spaces.entry(row.space_id).or_default().extend(child);
+        }
         Ok(())
     }
 
@@ -174,6 +184,13 @@ impl Look<'_> {
 
     fn looks_at_tags(&self) -> bool {
         self.request.lists.values().any(|list| list.filters.has_tags())
+    }
+
+    /// The spaces whose rooms lists are made of.
+    fn spaces(&self) -> Vec<OwnedRoomId> {
+        let lists = self.request.lists.values();
+        let spaces = lists.filter_map(|list| list.filters.spaces.as_ref()).flatten();
+        spaces.cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn place(&self) -> Place<'_> {
@@ -204,6 +221,7 @@ impl Looked {
             rooms: &self.rooms,
             direct: &self.direct,
             tags: &self.tags,
+            spaces: &self.spaces,
             ignored: &self.ignored,
         }
     }

@@ -28,6 +28,7 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::serving::Reader;
+use crate::serving::event_memory::EventMemory;
 use crate::serving::sync::turn::Turn;
 use crate::storage::database::{Results, Statement};
 use crate::storage::sliding_sync_connections::{self, NewState, PositionRow};
@@ -171,10 +172,12 @@ impl SlidingSync<'_> {
             true => vec![&[]],
             false => plans.chunks(size).collect(),
         };
+        let memory = EventMemory::of_isolate(self.context);
         for (index, plans) in chunks.into_iter().enumerate() {
             let _turn = if is_first { Some(Turn::take(self.context).await) } else { None };
             let read = if index == 0 { all.read } else { &[] };
-            let chunk = Chunk::new(plans, read, &self.reader.user_id);
+            let mut chunk = Chunk::new(plans, read, &self.reader.user_id);
+            chunk.take_held(&mut memory.borrow_mut());
             let mut batch = chunk.statements();
             if index == 0 {
                 batch.extend(extensions.iter().flat_map(|e| e.contents(&ask, told)));
@@ -184,6 +187,7 @@ impl SlidingSync<'_> {
             }
             let mut results = Results::new(self.context.batch(batch).await?);
             let mut contents = chunk.read(&mut results)?;
+            memory.borrow_mut().keep(contents.all_events());
             if index == 0 {
                 for extension in extensions.iter_mut() {
                     extension.read_contents(&ask, told, &mut results)?;

@@ -10,6 +10,7 @@ use myelin_protocol::sliding_sync::{RequiredState, RoomPlan};
 use myelin_protocol::sync::{StateChange, StateIds};
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
+use crate::serving::event_memory::{EventMemory, HeldEvents};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages::{self, Excerpts, StreamWindow};
@@ -44,6 +45,9 @@ pub struct Chunk<'a> {
     /// One event more than is shown tells whether there are more.
     pub excerpts: Vec<Excerpts>,
     user_id: &'a UserId,
+    /// What is remembered of rooms that are new to the client.
+    latest: HeldEvents,
+    state: HeldEvents,
 }
 
 /// What a batch brought.
@@ -69,7 +73,19 @@ impl<'a> Chunk<'a> {
         let told = told.filter(|plan| !plan.is_from_outside());
         let excerpt =
             |plan: &RoomPlan| (stream_window(plan), plan.config.timeline_limit as u32 + 1);
-        Self { plans, read, excerpts: event_pages::excerpts(told.map(excerpt)), user_id }
+        let excerpts = event_pages::excerpts(told.map(excerpt));
+        Self { plans, read, excerpts, user_id, latest: HeldEvents::new(), state: HeldEvents::new() }
+    }
+
+    /// Takes from memory what need not be read.
+    pub fn take_held(&mut self, memory: &mut EventMemory) {
+        let new = self.ids(RoomPlan::is_initial);
+        for Excerpts { windows, limit } in &self.excerpts {
+            let windows = windows.iter().filter(|window| new.contains(&window.room_id));
+            let windows: Vec<StreamWindow> = windows.cloned().collect();
+            self.latest.extend(memory.latest(&windows, *limit as usize));
+        }
+        self.state = memory.state(&new);
     }
 
     /// All statements, in the order in which [`Chunk::read`] takes their results.
@@ -83,19 +99,23 @@ impl<'a> Chunk<'a> {
         if self.plans.is_empty() {
             return batch;
         }
-        batch.push(events::served(event_pages::latest_of(&self.excerpts)));
+        let latest = event_pages::latest_of(&self.excerpts);
+        batch.push(serving::state_unless_held(latest, &self.latest));
         let judged = event_pages::latest_of(&self.judged());
         batch.push(events::visibility(judged, self.user_id.as_str()));
         let shown = event_pages::latest_of(&self.excerpts);
         batch.push(relations::aggregations(shown, self.user_id.as_str()));
         let (windows, filter) = (self.state_windows(), EventFilter::default());
         batch.push(sync::state_changes(&windows, 0, &filter, STATE_CHANGES_MAX));
-        batch.push(serving::state(sliding_sync::required_state(&self.wanted_state())));
+        let required = sliding_sync::required_state(&self.wanted_state());
+        batch.push(serving::state_unless_held(required, &self.state));
         let (left, filter) = self.left_state();
         batch.push(serving::state(state_groups::after_events(&left, &filter)));
-        batch.push(serving::state(sliding_sync::members_of_timelines(&self.lazy_excerpts())));
+        let members = sliding_sync::members_of_timelines(&self.lazy_excerpts());
+        batch.push(serving::state_unless_held(members, &self.state));
         batch.push(sliding_sync::room_meta(&joined));
-        batch.push(serving::state(sliding_sync::heroes(&joined, self.user_id)));
+        let heroes = sliding_sync::heroes(&joined, self.user_id);
+        batch.push(serving::state_unless_held(heroes, &self.state));
         let outside = self.ids(RoomPlan::is_from_outside);
         if !outside.is_empty() {
             let of_outside = self.plans.iter().filter(|plan| plan.is_from_outside());
@@ -119,19 +139,17 @@ impl<'a> Chunk<'a> {
         if self.plans.is_empty() {
             return Ok(contents);
         }
-        contents.timeline = Some(Timeline::read(results)?);
+        contents.timeline = Some(Timeline::read_unless_held(results, &self.latest)?);
         for row in results.rows::<StateChangeRow>()? {
             contents.changes.entry(row.room_id.clone()).or_default().push(row.into());
         }
-        for _ in 0..2 {
-            let base = serving::read_state(results)?;
-            contents.add_base(base);
-        }
-        let members = serving::read_state(results)?;
+        contents.add_base(serving::read_unless_held(results, &self.state)?);
+        contents.add_base(serving::read_state(results)?);
+        let members = serving::read_unless_held(results, &self.state)?;
         contents.members = contents.add_events(members);
         let meta = results.rows::<RoomMetaRow>()?.into_iter();
         contents.meta = meta.map(|row| (row.room_id.clone(), row)).collect();
-        let heroes = serving::read_state(results)?;
+        let heroes = serving::read_unless_held(results, &self.state)?;
         contents.heroes = contents.add_events(heroes);
         if self.plans.iter().any(RoomPlan::is_from_outside) {
             let members = serving::read_state(results)?;
@@ -262,6 +280,12 @@ impl Contents {
             event_id
         };
         events.into_iter().map(keep).collect()
+    }
+
+    /// All events.
+    pub fn all_events(&self) -> impl Iterator<Item = &StoredEvent> {
+        let timeline = self.timeline.iter().flat_map(|timeline| &timeline.events);
+        timeline.chain(self.events.values())
     }
 
     /// Of these events those of one room.

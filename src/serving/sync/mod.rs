@@ -33,6 +33,7 @@ use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::serving::event_memory::EventMemory;
 use crate::serving::{self, Reader, StoredEvent, VisibleEvent, aggregations};
 use crate::storage::database::Results;
 use crate::storage::presence::PresenceRow;
@@ -87,7 +88,7 @@ impl Sync<'_> {
                 is_initial,
                 shows_presence: self.context.config.presence,
                 places: std::mem::take(&mut places),
-                contents: None,
+                ..Chunk::default()
             };
             chunk.contents = foreseen.take().and_then(|foreseen| foreseen.contents_of(&chunk));
             self.answer_chunk(chunk, &upto, &mut extras, &mut answer).await?;
@@ -139,12 +140,12 @@ impl Sync<'_> {
     ) -> Result<(), ApiError> {
         let mut contents = match chunk.contents.take() {
             Some(contents) => contents,
-            None => self.read(&chunk).await?,
+            None => self.read(&mut chunk).await?,
         };
         if contents.too_many_changes {
             // Who has missed so much gets the whole state instead of what has changed.
             chunk.windows.iter_mut().for_each(|window| window.is_full = true);
-            contents = self.read(&chunk).await?;
+            contents = self.read(&mut chunk).await?;
         }
         answer.device_lists.meet(std::mem::take(&mut contents.meetings));
         extras.add(&mut contents);
@@ -194,13 +195,17 @@ impl Sync<'_> {
         Ok(())
     }
 
-    async fn read(&self, chunk: &Chunk) -> Result<Contents, ApiError> {
+    async fn read(&self, chunk: &mut Chunk) -> Result<Contents, ApiError> {
+        let memory = EventMemory::of_isolate(self.context);
+        chunk.take_held(&mut memory.borrow_mut(), self.wanted);
         let statements = chunk.statements(self.wanted, &self.reader.user_id);
         if statements.is_empty() {
             return Ok(Contents::default());
         }
         let mut results = Results::new(self.context.batch(statements).await?);
-        Ok(chunk.read(self.wanted, &mut results)?)
+        let contents = chunk.read(self.wanted, &mut results)?;
+        memory.borrow_mut().keep(contents.all_events());
+        Ok(contents)
     }
 
     /// Reads the state events that have not come along, so many at a time, and with the first of
@@ -225,13 +230,20 @@ impl Sync<'_> {
             let related = aggregations::read(&mut results, self.reader, &readers)?;
             let timelines = rooms.iter_mut().flat_map(|room| &mut room.timeline);
             aggregations::attach(timelines.map(|visible| &mut visible.event), &related);
-            contents.add_events(serving::read_state(&mut results)?);
+            self.add_read(&mut results, contents)?;
         }
         for ids in chunks {
             let statement = serving::state(event_pages::by_id(ids));
             let mut results = Results::new(self.context.batch(vec![statement]).await?);
-            contents.add_events(serving::read_state(&mut results)?);
+            self.add_read(&mut results, contents)?;
         }
+        Ok(())
+    }
+
+    fn add_read(&self, results: &mut Results, contents: &mut Contents) -> Result<(), ApiError> {
+        let events = serving::read_state(results)?;
+        EventMemory::of_isolate(self.context).borrow_mut().keep(&events);
+        contents.add_events(events);
         Ok(())
     }
 

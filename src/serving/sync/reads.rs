@@ -10,8 +10,10 @@ use myelin_protocol::sync::device_lists::Meeting;
 use myelin_protocol::sync::{
     JoinedRoom, MeetingPlace, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
 };
+use ruma::events::TimelineEventType;
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
+use crate::serving::event_memory::{EventMemory, HeldEvents};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -21,7 +23,7 @@ use crate::storage::event_push_counts::{self, RoomCounts};
 use crate::storage::events;
 use crate::storage::presence::{self, PresenceRow};
 use crate::storage::receipts::{self, ReceiptRow};
-use crate::storage::relations;
+use crate::storage::relations::{self, EventIdRow};
 use crate::storage::room_tags::{self, TagRow};
 use crate::storage::state_groups::{self, StateFilter};
 use crate::storage::stream_positions::NOW;
@@ -64,6 +66,16 @@ pub struct Chunk {
     pub places: Vec<MeetingPlace>,
     /// What has been read of them already.
     pub contents: Option<Contents>,
+    /// What is remembered of rooms that are new to the client.
+    pub held: Held,
+}
+
+/// What an isolate remembers of a chunk's rooms.
+#[derive(Debug, Default)]
+pub struct Held {
+    latest: HeldEvents,
+    state: HeldEvents,
+    members: HeldEvents,
 }
 
 /// What a batch brought.
@@ -102,7 +114,8 @@ impl Chunk {
         let mut batch = Vec::new();
         if !self.windows.is_empty() {
             let streams: Vec<StreamWindow> = self.windows.iter().map(stream_window).collect();
-            batch.push(events::served(event_pages::latest(&streams, limit, filter)));
+            let latest = event_pages::latest(&streams, limit, filter);
+            batch.push(serving::state_unless_held(latest, &self.held.latest));
             let judged: Vec<StreamWindow> = self.windows.iter().filter_map(judged_window).collect();
             let visibility =
                 events::visibility(event_pages::latest(&judged, limit, filter), user_id.as_str());
@@ -114,6 +127,9 @@ impl Chunk {
             let (full, left) = self.full_rooms();
             let current = sync::current_state_ids(&full, wanted.lazy_members);
             batch.push(current.unless_empty(&full));
+            let state = &self.held.state;
+            let as_it_was = events::as_they_were(state.keys());
+            batch.push(if state.is_empty() { Statement::new("") } else { as_it_was });
             let states = serving::state(state_groups::after_events(&left, &StateFilter::All));
             batch.push(states.unless_empty(&left));
             let new = self.rooms_new_to_client();
@@ -128,9 +144,10 @@ impl Chunk {
                 let joined = self.joined_windows();
                 let ids: Vec<_> = joined.iter().map(|window| window.room_id.clone()).collect();
                 let members = sync::members_of_senders(&joined, limit, filter, user_id);
-                batch.push(serving::state(members));
+                batch.push(serving::state_unless_held(members, &self.held.members));
                 batch.push(sync::summaries(&ids));
-                batch.push(serving::state(sync::heroes(&ids, user_id)));
+                let heroes = sync::heroes(&ids, user_id);
+                batch.push(serving::state_unless_held(heroes, &self.held.members));
             }
         }
         if !self.invitations.is_empty() {
@@ -160,9 +177,10 @@ impl Chunk {
     pub fn read(&self, wanted: &Wanted, results: &mut Results) -> Result<Contents, DatabaseError> {
         let mut contents = Contents::default();
         if !self.windows.is_empty() {
-            contents.timeline = Some(Timeline::read(results)?);
+            contents.timeline = Some(Timeline::read_unless_held(results, &self.held.latest)?);
             contents.add_changes(results.rows()?);
             contents.add_current(results.rows()?);
+            contents.add_held(results.rows()?, &self.held.state);
             contents.add_left(serving::read_state(results)?);
             contents.receipts = results.rows()?;
             contents.room_account_data = results.rows()?;
@@ -171,13 +189,13 @@ impl Chunk {
                 contents.presence = results.rows()?;
             }
             if wanted.lazy_members {
-                let events = serving::read_state(results)?;
+                let events = serving::read_unless_held(results, &self.held.members)?;
                 contents.members = members(&events);
                 contents.add_events(events);
                 let summaries = results.rows()?.into_iter();
                 contents.summaries =
                     summaries.map(|row: SummaryRow| (row.room_id.clone(), row)).collect();
-                let events = serving::read_state(results)?;
+                let events = serving::read_unless_held(results, &self.held.members)?;
                 contents.heroes = members(&events);
                 contents.add_events(events);
             }
@@ -199,6 +217,23 @@ impl Chunk {
             contents.meetings = results.rows()?;
         }
         Ok(contents)
+    }
+
+    /// Takes from memory what need not be read.
+    pub fn take_held(&mut self, memory: &mut EventMemory, wanted: &Wanted) {
+        let new = || self.windows.iter().filter(|window| window.is_full);
+        let streams: Vec<StreamWindow> = new().map(stream_window).collect();
+        let latest = memory.latest(&streams, wanted.read_limit());
+        let state = memory.state(new().map(|window| &window.room_id)).into_iter();
+        // Members that are loaded lazily are looked up by what they sent.
+        let is_lazy = |event: &StoredEvent| {
+            wanted.lazy_members && event.pdu.event_type == TimelineEventType::RoomMember
+        };
+        let (members, mut state): (HeldEvents, HeldEvents) =
+            state.partition(|(_, event)| is_lazy(event));
+        // These come with the timeline.
+        state.retain(|event_id, _| !latest.contains_key(event_id));
+        self.held = Held { latest, state, members };
     }
 
     /// Joined rooms of which all state is wanted, and the events with which others were left.
@@ -290,6 +325,17 @@ impl Contents {
             let state = self.current.entry(row.room_id).or_default();
             state.insert((row.event_type, row.state_key), row.event_id);
         }
+    }
+
+    fn add_held(&mut self, rows: Vec<EventIdRow>, held: &HeldEvents) {
+        let held = rows.iter().filter_map(|row| held.get(&row.event_id));
+        self.add_events(held.cloned().collect());
+    }
+
+    /// All events.
+    pub fn all_events(&self) -> impl Iterator<Item = &StoredEvent> {
+        let timeline = self.timeline.iter().flat_map(|timeline| &timeline.events);
+        timeline.chain(self.events.values())
     }
 
     fn add_left(&mut self, events: Vec<StoredEvent>) {

@@ -85,6 +85,47 @@ fn filters_are_about_the_present() {
 }
 
 #[test]
+fn a_list_of_a_space_follows_the_space() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let space_of = |owner: &Account| {
+        let options = json!({ "preset": "public_chat", "creation_content": { "type": "m.space" } });
+        create(&server, owner, options)
+    };
+    let (space, below, foreign) = (space_of(&alice), space_of(&alice), space_of(&bob));
+    let (first, second, third) =
+        (public_room(&server, &alice), public_room(&server, &alice), public_room(&server, &alice));
+    let put = |owner: &Account, space: &str, room: &str, content: Value| {
+        set_state(&server, owner, space, &format!("m.space.child/{room}"), content);
+    };
+    let via = || json!({ "via": ["example.org"] });
+    put(&alice, &space, &first, via());
+    put(&alice, &space, &below, via());
+    put(&alice, &space, &third, json!({ "via": [] }));
+    put(&alice, &space, "no%20room", via());
+    put(&alice, &below, &second, via());
+    put(&bob, &foreign, &second, via());
+    let mut request = all(1);
+    request["lists"]["all"]["filters"] =
+        json!({ "spaces": [space, foreign], "not_room_types": ["m.space"] });
+    let body = slide(&server, &alice, None, &request);
+    assert_eq!(room_ids(&body), BTreeSet::from([first.as_str()]));
+    assert_eq!(body["lists"]["all"]["count"], 1);
+    // Nothing happens in the rooms themselves.
+    put(&alice, &space, &third, via());
+    put(&alice, &space, &first, json!({}));
+    let later = slide(&server, &alice, Some(pos(&body)), &request);
+    assert_eq!(room_ids(&later), BTreeSet::from([third.as_str()]));
+    assert_eq!(later["lists"]["all"]["count"], 1);
+    server.join(&alice, &foreign);
+    let joined = slide(&server, &alice, Some(pos(&later)), &request);
+    assert_eq!(room_ids(&joined), BTreeSet::from([second.as_str()]));
+    let again = slide(&server, &alice, Some(pos(&joined)), &request);
+    assert!(room_ids(&again).is_empty(), "{again}");
+    assert_eq!(again["lists"]["all"]["count"], 2);
+}
+
+#[test]
 fn several_lists_and_a_subscription_want_together() {
     let server = quiet_server();
     let alice = server.register("alice");
@@ -125,9 +166,9 @@ fn a_request_that_asks_for_too_much_is_refused() {
         (0..1001).map(|n| (format!("!{n}:example.org"), wish.clone())).collect();
     refused(json!({ "room_subscriptions": rooms }));
     refused(json!({ "conn_id": "x".repeat(256) }));
-    let mut spaces = all(1);
-    spaces["lists"]["all"]["filters"] = json!({ "spaces": ["!a:example.org"] });
-    refused(spaces);
+    let mut named = all(1);
+    named["lists"]["all"]["filters"] = json!({ "room_name_like": "a" });
+    refused(named);
     for bad in [
         json!({ "lists": { "a": { "timeline_limit": -1 } } }),
         json!({ "lists": { "a": { "ranges": [[0]], "timeline_limit": 1 } } }),

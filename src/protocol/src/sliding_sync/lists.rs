@@ -39,6 +39,8 @@ pub struct Rooms<'a> {
     /// Rooms in which the user writes to somebody.
     pub direct: &'a HashSet<OwnedRoomId>,
     pub tags: &'a HashMap<OwnedRoomId, HashSet<String>>,
+    /// The rooms of the spaces that lists name, if the user has joined those.
+    pub spaces: &'a HashMap<OwnedRoomId, HashSet<OwnedRoomId>>,
     /// Whose invitations the user does not want to see.
     pub ignored: &'a HashSet<OwnedUserId>,
 }
@@ -186,7 +188,12 @@ impl Rooms<'_> {
             let has = |tag: &String| tags.is_some_and(|tags| tags.contains(tag));
             wanted.as_ref().map(|wanted| wanted.iter().any(has))
         };
+        let is_in_space = |spaces: &Vec<OwnedRoomId>| {
+            let mut children = spaces.iter().filter_map(|space_id| self.spaces.get(space_id));
+            children.any(|children| children.contains(&room.room_id))
+        };
         !is_unknown
+            && filters.spaces.as_ref().is_none_or(is_in_space)
             && is(filters.is_dm, self.direct.contains(&room.room_id))
             && is(filters.is_encrypted, room.is_encrypted)
             && is(filters.is_invite, room.membership == "invite")
@@ -200,6 +207,7 @@ impl Rooms<'_> {
     fn is_complete(&self, list: &List, rooms: &[&UserRoom]) -> bool {
         let holds_all = |(start, end): &(u64, u64)| *start == 0 && *end + 1 >= rooms.len() as u64;
         list.filters.is_encrypted.is_none()
+            && list.filters.spaces.is_none()
             && (rooms.is_empty() || list.ranges.iter().any(holds_all))
             && !rooms.iter().any(|room| room.is_left_by_choice(self.user_id))
     }

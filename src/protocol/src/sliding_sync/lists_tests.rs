@@ -51,6 +51,7 @@ fn view(since: Option<i64>, request: Value) -> View {
         rooms: &house(),
         direct: &HashSet::from([id("c"), id("invited")]),
         tags: &HashMap::from([(id("a"), tags(&["m.favourite"])), (id("b"), tags(&["u.x"]))]),
+        spaces: &HashMap::from([(id("b"), HashSet::from([id("c"), id("invited"), id("far")]))]),
         ignored: &HashSet::from(["@ignored:example.org".try_into().unwrap()]),
     };
     rooms.view(&serde_json::from_value(request).unwrap())
@@ -107,6 +108,7 @@ fn a_view_is_complete_if_nothing_is_out_of_range() {
     assert!(!is_complete(json!([[0, 6]]), json!({})));
     assert!(!is_complete(json!([[1, 99]]), json!({})));
     assert!(!is_complete(json!([[0, 99]]), json!({ "is_encrypted": false })));
+    assert!(!is_complete(json!([[0, 99]]), json!({ "spaces": ["!b:example.org"] })));
 }
 
 #[test]
@@ -114,6 +116,9 @@ fn each_filter_leaves_rooms_out() {
     assert_eq!(filtered(json!({ "is_dm": true })), ["c", "invited"]);
     assert_eq!(filtered(json!({ "is_dm": true, "is_invite": false })), ["c"]);
     assert_eq!(filtered(json!({ "is_invite": true })), ["invited"]);
+    let in_spaces = filtered(json!({ "spaces": ["!b:example.org", "!unknown:example.org"] }));
+    assert_eq!(in_spaces, ["c", "invited"]);
+    assert!(filtered(json!({ "spaces": [] })).is_empty());
     assert_eq!(filtered(json!({ "is_encrypted": true })), ["a"]);
     assert_eq!(filtered(json!({ "room_types": ["m.space"] })), ["b"]);
     assert!(filtered(json!({ "room_types": [] })).is_empty());

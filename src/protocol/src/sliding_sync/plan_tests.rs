@@ -52,6 +52,7 @@ fn plans(
     let rooms: BTreeMap<_, _> =
         rooms.iter().map(|(name, last)| (id(name), joined(name, *last))).collect();
     let (direct, tags, ignored) = (HashSet::new(), HashMap::new(), HashSet::new());
+    let spaces = HashMap::new();
     let view = View {
         rooms: rooms.keys().map(|room_id| (room_id.clone(), wanted.clone())).collect(),
         ..View::default()
@@ -63,6 +64,7 @@ fn plans(
         rooms: &rooms,
         direct: &direct,
         tags: &tags,
+        spaces: &spaces,
         ignored: &ignored,
     };
     let mut connection = Connection::default();

@@ -21,6 +21,7 @@ const LIST_NAME_MAX: usize = 64;
 const TIMELINE_LIMIT_MAX: u64 = 1_000;
 
 const RANGES_MAX: usize = 20;
+const SPACES_MAX: usize = 100;
 const SUBSCRIPTIONS_MAX: usize = 1_000;
 const REQUIRED_STATE_MAX: usize = 1_000;
 const CONN_ID_MAX: usize = 255;
@@ -72,7 +73,8 @@ pub struct ListFilters {
     pub not_room_types: Option<Vec<Option<String>>>,
     pub tags: Option<Vec<String>>,
     pub not_tags: Option<Vec<String>>,
-    pub spaces: Option<Vec<String>>,
+    /// Rooms of one of these spaces, not of those below them.
+    pub spaces: Option<Vec<OwnedRoomId>>,
     pub room_name_like: Option<String>,
 }
 
@@ -146,10 +148,11 @@ impl SlidingSyncRequest {
 
 impl ListFilters {
     fn check(&self) -> Result<(), InvalidRequest> {
-        let unsupported =
-            [(self.spaces.is_some(), "spaces"), (self.room_name_like.is_some(), "room_name_like")];
-        match unsupported.into_iter().find(|(is_there, _)| *is_there) {
-            Some((_, name)) => Err(InvalidRequest::Filter(name)),
+        if self.spaces.as_ref().is_some_and(|spaces| spaces.len() > SPACES_MAX) {
+            return Err(InvalidRequest::TooMany("100 spaces in a filter"));
+        }
+        match self.room_name_like {
+            Some(_) => Err(InvalidRequest::Filter("room_name_like")),
             None => Ok(()),
         }
     }
@@ -240,8 +243,11 @@ mod tests {
         let ranges: Vec<_> = (0..21).map(|n| (n, n)).collect();
         let too_many = InvalidRequest::TooMany("20 ranges in a list");
         assert_eq!(refusal(list(json!({ "ranges": ranges }))), too_many);
-        let filters = json!({ "filters": { "spaces": ["!a:example.org"] } });
-        assert_eq!(refusal(list(filters)), InvalidRequest::Filter("spaces"));
+        let filters = json!({ "filters": { "room_name_like": "a" } });
+        assert_eq!(refusal(list(filters)), InvalidRequest::Filter("room_name_like"));
+        let spaces: Vec<_> = (0..101).map(|n| format!("!{n}:example.org")).collect();
+        let too_many = InvalidRequest::TooMany("100 spaces in a filter");
+        assert_eq!(refusal(list(json!({ "filters": { "spaces": spaces } }))), too_many);
         let lists: BTreeMap<_, _> =
             (0..101).map(|n| (n.to_string(), json!({ "timeline_limit": 1 }))).collect();
         let too_many = InvalidRequest::TooMany("100 lists");
