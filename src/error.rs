@@ -44,6 +44,7 @@ error_codes! {
     GuestAccessForbidden = "M_GUEST_ACCESS_FORBIDDEN", 403;
     IncompatibleRoomVersion = "M_INCOMPATIBLE_ROOM_VERSION", 400;
     InvalidParam = "M_INVALID_PARAM", 400;
+    InviteBlocked = "M_INVITE_BLOCKED", 403;
     InvalidSignature = "M_INVALID_SIGNATURE", 400;
     InvalidRoomState = "M_INVALID_ROOM_STATE", 400;
     InvalidUsername = "M_INVALID_USERNAME", 400;

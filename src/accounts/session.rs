@@ -11,7 +11,7 @@ use crate::storage::database::{DatabaseError, Statement};
 use crate::storage::devices;
 
 /// Characters of a device's id that a client chose.
-const DEVICE_ID_LENGTH_MAX: usize = 512;
+pub const DEVICE_ID_LENGTH_MAX: usize = 512;
 
 /// Characters of a device's name, as Synapse has it.
 pub const DISPLAY_NAME_LENGTH_MAX: usize = 100;

@@ -78,11 +78,7 @@ async fn deactivate(access: Access, incoming: Incoming) -> Result<Answer, ApiErr
     if body.get("erase").is_some_and(|erase| !erase.is_boolean()) {
         return Err(ApiError::invalid_param("erase must be true or false"));
     }
-    // An application service has shown that it may speak for the user.
-    let client = match &caller.service {
-        Some(_) => body,
-        None => prove_identity(&caller, &incoming, body, "deactivate your account").await?.client,
-    };
+    let client = prove_identity(&caller, &incoming, body, "deactivate your account").await?;
     let erase = client.get("erase").and_then(|value| value.as_bool()).unwrap_or(false);
     deactivation::deactivate(&caller.context, &caller.user_id, erase).await?;
     // No third-party identifier is ever bound at an identity server from here.

@@ -72,7 +72,7 @@ async fn upload_keys(access: Access, incoming: Incoming) -> Result<Answer, ApiEr
     // Who has no keys yet need not prove anything; nobody's trust is lost.
     if stored(KeyType::Master).is_some() {
         let description = "reset the device signing key on your account";
-        body = prove_identity(&caller, &incoming, body, description).await?.client;
+        body = prove_identity(&caller, &incoming, body, description).await?;
     }
     let user_id = caller.user_id.as_str();
     let keys = check_keys(user_id, &body, stored(KeyType::Master).as_ref());

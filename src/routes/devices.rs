@@ -5,12 +5,13 @@ use ruma::api::client::device::{Device, get_device, get_devices, update_device};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedDeviceId, UInt};
 use serde_json::{Map, Value, json};
 
+use super::endpoint::{decode, json_with_status};
 use super::user_interactive::{proof_body, prove_identity};
 use super::{Access, Answer, Caller, Incoming, Route, authenticated, json, raw};
 use crate::accounts::device_changes;
-use crate::accounts::session::DISPLAY_NAME_LENGTH_MAX;
+use crate::accounts::session::{DEVICE_ID_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX};
 use crate::error::ApiError;
-use crate::storage::database::Results;
+use crate::storage::database::{DatabaseError, Results};
 use crate::storage::devices::{self, DeviceRow, Selection};
 
 /// Devices that one request can remove.
@@ -20,7 +21,11 @@ pub fn routes() -> Vec<Route> {
     vec![
         authenticated(list_devices),
         authenticated(get_one),
-        authenticated(rename),
+        raw(
+            Method::PUT,
+            &["/_matrix/client/v3/devices/{device_id}", "/_matrix/client/r0/devices/{device_id}"],
+            rename,
+        ),
         raw(
             Method::DELETE,
             &["/_matrix/client/v3/devices/{device_id}", "/_matrix/client/r0/devices/{device_id}"],
@@ -66,11 +71,10 @@ async fn get_one(
     Ok(get_device::v3::Response::new(device(row.ok_or_else(no_device)?)))
 }
 
-/// `PUT /_matrix/client/v3/devices/{deviceId}`
-async fn rename(
-    caller: Caller,
-    request: update_device::v3::Request,
-) -> Result<update_device::v3::Response, ApiError> {
+/// `PUT /_matrix/client/v3/devices/{deviceId}`: an application service also makes devices so.
+async fn rename(access: Access, incoming: Incoming) -> Result<Answer, ApiError> {
+    let caller = access.authenticate().await?;
+    let request: update_device::v3::Request = decode(&incoming)?;
     let display_name = request.display_name.as_deref();
     if display_name.is_some_and(|name| name.chars().count() > DISPLAY_NAME_LENGTH_MAX) {
         return Err(ApiError::invalid_param(format!(
@@ -88,7 +92,31 @@ async fn rename(
     let mut results = Results::new(results);
     results.skip(last);
     let row: Option<DeviceRow> = results.first()?;
-    row.map(|_| update_device::v3::Response::new()).ok_or_else(no_device)
+    match row {
+        Some(_) => json(&json!({})),
+        None if caller.service.is_some() => make(&caller, device_id, display_name).await,
+        None => Err(no_device()),
+    }
+}
+
+async fn make(
+    caller: &Caller,
+    device_id: &str,
+    display_name: Option<&str>,
+) -> Result<Answer, ApiError> {
+    if device_id.len() > DEVICE_ID_LENGTH_MAX {
+        let message = format!("A device id has {DEVICE_ID_LENGTH_MAX} bytes at most");
+        return Err(ApiError::invalid_param(message));
+    }
+    let now_ms = caller.context.now_ms();
+    let statements = devices::insert(&caller.user_id, device_id, display_name, now_ms);
+    match device_changes::commit(&caller.context, &caller.user_id, statements).await {
+        Ok(_) => json_with_status(201, &json!({})),
+        Err(DatabaseError::Fenced) => {
+            Err(ApiError::invalid_param("A cross-signing key has this id"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `DELETE /_matrix/client/v3/devices/{deviceId}`
@@ -110,8 +138,8 @@ async fn delete_several(access: Access, incoming: Incoming) -> Result<Answer, Ap
         device_ids(&body)?;
     }
     let description = "remove device(s) from your account";
-    let session = prove_identity(&caller, &incoming, body, description).await?;
-    delete(&caller, &device_ids(&session.client)?).await
+    let body = prove_identity(&caller, &incoming, body, description).await?;
+    delete(&caller, &device_ids(&body)?).await
 }
 
 fn device_ids(body: &Map<String, Value>) -> Result<Vec<OwnedDeviceId>, ApiError> {

@@ -6,7 +6,7 @@ use ruma::api::client::membership::{
     ban_user, forget_room, invite_user, join_room_by_id, kick_user, leave_room, unban_user,
 };
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomAliasId};
+use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomAliasId, UserId};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::object;
@@ -98,6 +98,7 @@ async fn invite(
     caller.must_not_be_guest()?;
     must_be_local(&caller.context, &target)?;
     let profiles: Vec<MemberProfileRow> = Results::new(results).rows()?;
+    must_take_invites(&caller, &target, &profiles)?;
     let mut content = with_reason(recipient.reason);
     add_profile(&mut content, target.as_str(), &profiles);
     change(&caller, &request.room_id, MembershipAction::Invite, target, content).await?;
@@ -238,6 +239,21 @@ pub(super) fn must_be_local(context: &Context, target: &OwnedUserId) -> Result<(
     Err(ApiError::forbidden("This server does not talk to other servers yet: invite its own users"))
 }
 
+/// Administrators invite whom they want, as in Synapse.
+///
+/// # Errors
+/// `M_INVITE_BLOCKED`. Client-Server API, "Invite permission".
+pub(super) fn must_take_invites(
+    caller: &Caller,
+    target: &UserId,
+    rows: &[MemberProfileRow],
+) -> Result<(), ApiError> {
+    if caller.is_admin || !rows.iter().any(|row| row.user_id == target && row.blocks_invites) {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::InviteBlocked, format!("{target} takes no invitations")))
+}
+
 async fn change(
     caller: &Caller,
     room_id: &OwnedRoomId,
@@ -292,6 +308,7 @@ pub(super) fn membership_command(
     }
     if action == MembershipAction::Invite {
         must_be_local(&caller.context, &target)?;
+        must_take_invites(caller, &target, profiles)?;
     }
     if action.shows_profile() {
         add_profile(&mut content, target.as_str(), profiles);

@@ -8,7 +8,7 @@ use ruma::{
 };
 use serde_json::value::to_raw_value;
 
-use super::membership::{add_profile, must_be_local};
+use super::membership::{add_profile, must_be_local, must_take_invites};
 use super::{Access, Caller, Route, batched};
 use crate::accounts::application_services::must_be_free_alias;
 use crate::durable::{CreateRoom, NewEvent, RoomCommand, RoomReply};
@@ -49,6 +49,9 @@ async fn create(
     caller.must_not_be_suspended()?;
     let mut results = Results::new(results);
     let profiles: Vec<MemberProfileRow> = results.rows()?;
+    for user_id in &request.invite {
+        must_take_invites(&caller, user_id, &profiles)?;
+    }
     if results.first::<AliasRow>()?.is_some() {
         return Err(ApiError::new(ErrorCode::RoomInUse, "Room alias already taken"));
     }

@@ -11,20 +11,26 @@ use crate::accounts::user_interactive::{Operation, Session, advance};
 use crate::error::ApiError;
 use crate::storage::access_tokens;
 
-/// The session of a request whose caller has proved who they are by a password.
+/// What a caller asks for who has proved who they are. An application service has, by its token.
 ///
 /// # Errors
 /// The challenge, as long as they have not.
 pub async fn prove_identity(
     caller: &Caller,
     incoming: &Incoming,
-    body: Map<String, Value>,
+    mut body: Map<String, Value>,
     description: &'static str,
-) -> Result<Session, ApiError> {
-    prove_identity_keeping(caller, incoming, body, description, None).await
+) -> Result<Map<String, Value>, ApiError> {
+    if caller.service.is_some() {
+        body.remove("auth");
+        return Ok(body);
+    }
+    let session = prove_identity_keeping(caller, incoming, body, description, None).await?;
+    Ok(session.client)
 }
 
-/// As [`prove_identity`]; a session that has to be continued keeps the hash of this password.
+/// The session of a request whose caller has proved who they are. One that has to be continued
+/// keeps the hash of this password.
 ///
 /// # Errors
 /// The challenge, as long as the caller has not proved who they are.

@@ -8,7 +8,7 @@
 use ruma::{OwnedRoomId, RoomId, UserId};
 use serde::Deserialize;
 
-use super::database::Statement;
+use super::database::{Statement, boolean};
 use super::stream_positions::{StreamName, advance, current};
 
 /// One type of account data for all rooms.
@@ -38,6 +38,32 @@ pub fn select(user_id: &UserId, event_type: &str) -> Statement {
     )
     .bind(user_id.as_str())
     .bind(event_type)
+}
+
+/// Whether users take invitations.
+pub const INVITE_PERMISSION_CONFIG: &str = "m.invite_permission_config";
+
+/// Whether somebody takes invitations.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct InvitePermissionRow {
+    #[serde(deserialize_with = "boolean")]
+    pub blocks_invites: bool,
+}
+
+/// Reads one [`InvitePermissionRow`].
+pub fn select_invite_permission(user_id: &UserId) -> Statement {
+    Statement::new(format!("SELECT {} AS blocks_invites", blocks_invites("?1")))
+        .bind(user_id.as_str())
+        .small::<InvitePermissionRow>()
+}
+
+/// Whether a user takes no invitations.
+pub(super) fn blocks_invites(user_id: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM account_data d
+                 WHERE d.user_id = {user_id} AND d.account_data_type = '{INVITE_PERMISSION_CONFIG}'
+                   AND json_extract(d.content, '$.default_action') = 'block')"
+    )
 }
 
 /// Reads the [`RoomAccountDataRow`] of one type in one room.

@@ -5,7 +5,8 @@ use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::database::Statement;
+use super::account_data;
+use super::database::{Statement, boolean};
 
 /// The longest display name and avatar address, in characters, as in Synapse.
 pub const DISPLAYNAME_CHARACTERS_MAX: usize = 256;
@@ -107,6 +108,9 @@ pub struct MemberProfileRow {
     pub user_id: OwnedUserId,
     pub displayname: Option<String>,
     pub avatar_url: Option<String>,
+    /// Whether the user takes no invitations: `m.invite_permission_config`.
+    #[serde(deserialize_with = "boolean")]
+    pub blocks_invites: bool,
 }
 
 /// Adds a display name and an avatar to a member event, unless it has its own.
@@ -124,13 +128,16 @@ pub fn add_to_member(
 
 /// The profiles of the owner of a token and of these users: [`MemberProfileRow`]s.
 pub fn select_for_members(token: &str, user_ids: &[OwnedUserId]) -> Statement {
-    Statement::new(
-        "SELECT full_user_id AS user_id, displayname, avatar_url FROM profiles
+    let blocks_invites = account_data::blocks_invites("full_user_id");
+    Statement::new(format!(
+        "SELECT full_user_id AS user_id, displayname, avatar_url,
+                {blocks_invites} AS blocks_invites
+         FROM profiles
          WHERE full_user_id IN (SELECT value FROM json_each(?1)
                                 UNION
                                 SELECT coalesce((SELECT user_id FROM access_tokens
                                                  WHERE token = ?2), ?2))",
-    )
+    ))
     .bind_json(&user_ids)
     .bind(token)
 }

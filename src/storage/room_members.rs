@@ -4,6 +4,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde::{Deserialize, Serialize};
 
+use super::account_data;
 use super::database::{Statement, boolean};
 use super::events::reader;
 
@@ -71,8 +72,10 @@ const INITIAL_ROOM: &str = "SELECT m.room_id, m.membership, o.is_public, m.event
 /// also those that the reader has left and not forgotten.
 pub fn select_initial_rooms(user_or_token: &str, archived: bool) -> Statement {
     let reader = reader("?1");
+    let blocks_invites = account_data::blocks_invites("m.user_id");
     Statement::new(format!(
-        "{INITIAL_ROOM} WHERE m.user_id = {reader} AND (m.membership IN ('join', 'invite')
+        "{INITIAL_ROOM} WHERE m.user_id = {reader} AND (m.membership = 'join'
+            OR m.membership = 'invite' AND NOT {blocks_invites}
             OR ?2 AND m.membership IN ('leave', 'ban') AND NOT EXISTS (
                 SELECT 1 FROM room_memberships f WHERE f.event_id = m.event_id AND f.forgotten))"
     ))

@@ -1,5 +1,6 @@
 //! Bridges and bots: what they may do with their token, and for whom. Application Service API.
 
+use crate::support::crypto::{Pair, cross_signing_key};
 use crate::support::{Account, Server, account};
 use serde_json::{Value, json};
 
@@ -205,6 +206,50 @@ fn a_service_deactivates_its_users_without_a_password() {
     server.get(&ghost, "/_matrix/client/v3/account/whoami").error(401, "M_UNKNOWN_TOKEN");
     let whoami = as_user("/_matrix/client/v3/account/whoami", &ghost.user_id);
     server.get(bridge(), &whoami).error(403, "M_USER_DEACTIVATED");
+}
+
+#[test]
+fn a_service_looks_after_the_devices_of_its_users_without_logging_in() {
+    let server = server();
+    let kind = "m.login.application_service";
+    let body = json!({ "type": kind, "username": "_irc_device", "inhibit_login": true });
+    let user_id = server.post(bridge(), REGISTER, body).ok()["user_id"].clone();
+    let user_id = user_id.as_str().unwrap();
+    let device = |id: &str| as_user(&format!("/_matrix/client/v3/devices/{id}"), user_id);
+    let name = |name: &str| json!({ "display_name": name });
+    server.get(bridge(), &device("ONE")).error(404, "M_NOT_FOUND");
+    let made = server.put(bridge(), &device("ONE"), name("first"));
+    assert_eq!((made.status, made.body), (201, json!({})));
+    let renamed = server.put(bridge(), &device("ONE"), name("second"));
+    assert_eq!(renamed.status, 200);
+    assert_eq!(server.get(bridge(), &device("ONE")).ok()["display_name"], "second");
+    server.put(bridge(), &device(&"x".repeat(513)), name("x")).error(400, "M_INVALID_PARAM");
+    // On that device it can speak for the user.
+    let whoami = format!("/_matrix/client/v3/account/whoami?user_id={user_id}&device_id=ONE");
+    assert_eq!(server.get(bridge(), &whoami).ok()["device_id"], "ONE");
+    assert_eq!(server.put(bridge(), &device("TWO"), json!({})).status, 201);
+    server.delete(bridge(), &device("ONE"), json!({})).ok();
+    let several = as_user("/_matrix/client/v3/delete_devices", user_id);
+    server.post(bridge(), &several, json!({ "devices": ["TWO"] })).ok();
+    let all = as_user("/_matrix/client/v3/devices", user_id);
+    assert_eq!(server.get(bridge(), &all).ok()["devices"], json!([]));
+    // Anybody else needs a device that there is, and a proof.
+    let alice = server.register("alice");
+    let other = "/_matrix/client/v3/devices/OTHER";
+    server.put(&alice, other, name("x")).error(404, "M_NOT_FOUND");
+    assert_eq!(server.delete(&alice, other, json!({})).status, 401);
+}
+
+#[test]
+fn a_service_replaces_the_cross_signing_keys_of_its_users() {
+    let server = server();
+    let ghost = ghost(&server, "_irc_crossed");
+    let path = as_user("/_matrix/client/v3/keys/device_signing/upload", &ghost.user_id);
+    for seed in [1, 2] {
+        let pair = Pair::new(seed);
+        let key = cross_signing_key(&ghost, "master", &pair, &pair);
+        server.post(bridge(), &path, json!({ "master_key": key })).ok();
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod event_memory;
 mod initial_sync;
 mod install;
 mod interleaving;
+mod invite_permission;
 mod keys;
 mod media;
 mod packing;

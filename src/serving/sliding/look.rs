@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::extensions::{Ask, Extension};
 use crate::error::{ApiError, ErrorCode};
 use crate::serving::sync::changes::{self, SHOWN_STREAMS};
-use crate::storage::account_data::{self, AccountDataRow};
+use crate::storage::account_data::{self, AccountDataRow, InvitePermissionRow};
 use crate::storage::database::{Results, Statement};
 use crate::storage::events::{self, IgnoredRow};
 use crate::storage::receipts::{self, ReadRoomRow};
@@ -81,6 +81,7 @@ impl Look<'_> {
             }));
             batch.push(sync::membership_changes(self.user_id, self.since_events().unwrap_or(NOW)));
             batch.push(account_data::select(self.user_id, "m.direct"));
+            batch.push(account_data::select_invite_permission(self.user_id));
             let receipts = streams.map_or(NOW, |streams| streams.receipt_key.stream);
             batch.push(receipts::read_rooms_since(self.user_id, receipts));
             if self.looks_at_tags() {
@@ -151,6 +152,10 @@ impl Look<'_> {
         looked.newly_joined = self.newly_joined(looked, results.rows()?);
         let direct = results.first::<AccountDataRow>()?;
         looked.direct = direct.map(|row| direct_rooms(&row.content)).unwrap_or_default();
+        let permission: Option<InvitePermissionRow> = results.first()?;
+        if permission.is_some_and(|row| row.blocks_invites) {
+            looked.rooms.retain(|_, room| room.membership != "invite");
+        }
         let read = results.rows()?.into_iter();
         looked.read = read.map(|row: ReadRoomRow| row.room_id).collect();
         if self.looks_at_tags() {

@@ -248,9 +248,10 @@ impl Changes {
         self.typing = states.into_iter().filter(is_news).map(|row| row.typing).collect();
     }
 
-    /// Whether the user has changed whom they ignore.
-    pub fn ignores_others(&self) -> bool {
-        self.account_data.iter().any(|row| row.event_type == "m.ignored_user_list")
+    /// Whether the user has changed whom they ignore, or whether they take invitations.
+    pub fn may_show_more_invitations(&self) -> bool {
+        let types = ["m.ignored_user_list", account_data::INVITE_PERMISSION_CONFIG];
+        self.account_data.iter().any(|row| types.contains(&row.event_type.as_str()))
     }
 
     /// Rooms without a window in which something of the user's own has changed.

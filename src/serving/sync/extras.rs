@@ -196,6 +196,9 @@ impl Sync<'_> {
             let (Section::Invite(event_id) | Section::Knock(event_id)) = &window.section else {
                 continue;
             };
+            if contents.blocks_invites && matches!(window.section, Section::Invite(_)) {
+                continue;
+            }
             let Some(member) = contents.events.get(event_id) else { continue };
             let ids = contents.stripped.get(&window.room_id).into_iter().flatten();
             let current = ids.filter_map(|id| contents.events.get(id));

@@ -98,13 +98,16 @@ impl Sync<'_> {
         }
     }
 
-    /// Who is ignored no longer may have invited the user meanwhile.
+    /// Who is ignored no longer may have invited the user meanwhile; so may others while the user
+    /// took no invitations.
     async fn add_invitations_shown_again(
         &self,
         changes: &mut Changes,
         upto: &StreamToken,
     ) -> Result<(), ApiError> {
-        let Some(since) = self.since.filter(|_| changes.ignores_others()) else { return Ok(()) };
+        let Some(since) = self.since.filter(|_| changes.may_show_more_invitations()) else {
+            return Ok(());
+        };
         let read = sync::memberships(&self.reader.user_id);
         let rows: Vec<MembershipRow> =
             Results::new(self.context.batch(vec![read]).await?).rows()?;

@@ -15,7 +15,7 @@ use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
 use crate::serving::event_memory::{EventMemory, HeldEvents};
 use crate::serving::{self, StoredEvent, Timeline};
-use crate::storage::account_data::{self, RoomAccountDataRow};
+use crate::storage::account_data::{self, InvitePermissionRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::device_lists;
 use crate::storage::event_pages::{self, StreamWindow};
@@ -96,6 +96,8 @@ pub struct Contents {
     pub summaries: HashMap<OwnedRoomId, SummaryRow>,
     pub heroes: HashMap<OwnedRoomId, Vec<Member>>,
     pub stripped: HashMap<OwnedRoomId, Vec<OwnedEventId>>,
+    /// The user takes no invitations.
+    pub blocks_invites: bool,
     pub quiet: Vec<OwnedRoomId>,
     pub receipts: Vec<ReceiptRow>,
     pub room_account_data: Vec<RoomAccountDataRow>,
@@ -156,6 +158,7 @@ impl Chunk {
             batch.push(serving::state(event_pages::by_id(&event_ids)));
             let stripped = state_groups::current(&rooms, &StateFilter::Types(types));
             batch.push(serving::state(stripped));
+            batch.push(account_data::select_invite_permission(user_id));
         }
         if !self.quiet.is_empty() {
             batch.push(sync::joined_of(user_id, &self.quiet));
@@ -205,6 +208,8 @@ impl Chunk {
             contents.add_events(invitations);
             let stripped = serving::read_state(results)?;
             contents.stripped = contents.add_events(stripped);
+            let permission: Option<InvitePermissionRow> = results.first()?;
+            contents.blocks_invites = permission.is_some_and(|row| row.blocks_invites);
         }
         if !self.quiet.is_empty() {
             let joined = results.rows()?.into_iter();
