@@ -129,10 +129,11 @@ fn object(content: &RawValue) -> Result<Map<String, Value>, ApiError> {
     super::endpoint::object(value.map_err(|error| ApiError::bad_json(error.to_string()))?)
 }
 
-/// Whoever cannot be read from the list is not ignored.
+/// Whoever cannot be read from the list is not ignored, and what is no user's id is nobody.
 fn ignored_users(content: &Map<String, Value>) -> Vec<&str> {
     let users = content.get("ignored_users").and_then(Value::as_object);
-    users.into_iter().flat_map(|users| users.keys().map(String::as_str)).collect()
+    let names = users.into_iter().flat_map(|users| users.keys().map(String::as_str));
+    names.filter(|name| ruma::UserId::parse(name).is_ok()).collect()
 }
 
 fn to_text(content: &Map<String, Value>) -> String {

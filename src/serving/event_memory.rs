@@ -1,27 +1,32 @@
 //! Events that this isolate has read before, so that they need not be read again.
 //!
 //! Invariant: an event never changes, and nothing is kept that is more than the event: none that
-//! was redacted, that replaced another, or whose sender asked for erasure. Whether something has
+//! was redacted, that will expire, or whose sender asked for erasure. Whether something has
 //! befallen it since is looked up each time, by the statement that would have read it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use myelin_protocol::self_destruction::self_destructs_ms;
+use ruma::events::TimelineEventType;
 use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::StoredEvent;
 use crate::context::Context;
 use crate::storage::event_pages::StreamWindow;
+use crate::storage::events::HeldIds;
 
 /// What is kept of all rooms, in bytes of about [`size_of_event`]; an isolate has 128 MB.
 const BYTES_MAX: usize = 16 << 20;
 
-/// What is kept of one room: what is wanted of it is mostly the latest.
-const ROOM_BYTES_MAX: usize = 1 << 20;
+/// What is kept of one room, of its messages, its members and its other state each: what is
+/// wanted of it is mostly the latest.
+const KIND_BYTES_MAX: usize = 512 << 10;
 
-/// Of how many state events of a room it is asked whether they are as they were.
-const STATE_EVENTS_MAX: usize = 200;
+/// Of how many events of a room it is asked whether they are as they were: of its state, and of
+/// its members.
+const STATE_EVENTS_MAX: usize = 100;
 
 /// Events by their ids.
 pub type HeldEvents = HashMap<OwnedEventId, StoredEvent>;
@@ -34,13 +39,19 @@ pub struct EventMemory {
     uses: u64,
 }
 
-/// A room's events by their places in the stream.
 #[derive(Default)]
 struct RoomMemory {
-    messages: BTreeMap<i64, StoredEvent>,
-    state: BTreeMap<i64, StoredEvent>,
-    bytes: usize,
+    messages: Events,
+    members: Events,
+    state: Events,
     last_use: u64,
+}
+
+/// Events by their places in the stream.
+#[derive(Default)]
+struct Events {
+    by_place: BTreeMap<i64, StoredEvent>,
+    bytes: usize,
 }
 
 impl EventMemory {
@@ -57,24 +68,48 @@ impl EventMemory {
         let mut held = HeldEvents::new();
         for window in windows {
             let Some(room) = self.room(&window.room_id) else { continue };
-            let latest = |events: &'_ BTreeMap<i64, StoredEvent>| {
-                let events = events.range(..=window.upto).rev().take(limit);
+            let latest = |events: &Events| {
+                let events = events.by_place.range(..=window.upto).rev().take(limit);
                 let inside = events.filter(|(place, _)| **place > window.after);
                 inside.map(|(_, event)| event.clone()).collect::<Vec<_>>()
             };
-            let mut events = [latest(&room.messages), latest(&room.state)].concat();
+            let kinds = [&room.messages, &room.members, &room.state];
+            let mut events = kinds.map(latest).concat();
             events.sort_by_key(|event| std::cmp::Reverse(event.stream_ordering));
             held.extend(events.iter().take(limit).map(by_id));
         }
         held
     }
 
-    /// The latest state events of rooms, in force or not.
-    pub fn state<'a>(&mut self, room_ids: impl IntoIterator<Item = &'a OwnedRoomId>) -> HeldEvents {
+    /// State events of rooms that are wanted, in force or not, apart from memberships.
+    pub fn state<'a>(
+        &mut self,
+        room_ids: impl IntoIterator<Item = &'a OwnedRoomId>,
+        is_wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> HeldEvents {
+        self.of_rooms(room_ids, |room| &room.state, is_wanted)
+    }
+
+    /// Memberships in rooms that are wanted, in force or not.
+    pub fn members<'a>(
+        &mut self,
+        room_ids: impl IntoIterator<Item = &'a OwnedRoomId>,
+        is_wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> HeldEvents {
+        self.of_rooms(room_ids, |room| &room.members, is_wanted)
+    }
+
+    fn of_rooms<'a>(
+        &mut self,
+        room_ids: impl IntoIterator<Item = &'a OwnedRoomId>,
+        kind: impl Fn(&RoomMemory) -> &Events,
+        is_wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> HeldEvents {
         let mut held = HeldEvents::new();
         for room_id in room_ids {
             let Some(room) = self.room(room_id) else { continue };
-            held.extend(room.state.values().rev().take(STATE_EVENTS_MAX).map(by_id));
+            let wanted = kind(room).by_place.values().rev().filter(|event| is_wanted(event));
+            held.extend(wanted.take(STATE_EVENTS_MAX).map(by_id));
         }
         held
     }
@@ -93,18 +128,14 @@ impl EventMemory {
         self.uses += 1;
         let room = self.rooms.entry(event.pdu.room_id.clone()).or_default();
         room.last_use = self.uses;
-        let size = size_of_event(event);
-        if room.bytes + size > ROOM_BYTES_MAX {
-            self.bytes -= room.bytes;
-            *room = RoomMemory { last_use: self.uses, ..RoomMemory::default() };
-        }
-        let events = if event.is_state() { &mut room.state } else { &mut room.messages };
-        if size <= ROOM_BYTES_MAX && !events.contains_key(&event.stream_ordering) {
-            let event = StoredEvent { aggregations: None, ..event.clone() };
-            events.insert(event.stream_ordering, event);
-            room.bytes += size;
-            self.bytes += size;
-        }
+        let events = match event.pdu.event_type {
+            _ if !event.is_state() => &mut room.messages,
+            TimelineEventType::RoomMember => &mut room.members,
+            _ => &mut room.state,
+        };
+        let before = events.bytes;
+        events.keep(event);
+        self.bytes = self.bytes + events.bytes - before;
     }
 
     /// Forgets the rooms that were not asked for the longest, until there is room for others.
@@ -119,7 +150,7 @@ impl EventMemory {
             if self.bytes <= BYTES_MAX / 4 * 3 {
                 return;
             }
-            self.bytes -= self.rooms.remove(&room_id).map_or(0, |room| room.bytes);
+            self.bytes -= self.rooms.remove(&room_id).map_or(0, |room| room.bytes());
         }
     }
 
@@ -131,14 +162,46 @@ impl EventMemory {
     }
 }
 
+impl RoomMemory {
+    fn bytes(&self) -> usize {
+        self.messages.bytes + self.members.bytes + self.state.bytes
+    }
+}
+
+impl Events {
+    /// Keeps an event, and forgets the oldest ones that leave no room for it.
+    fn keep(&mut self, event: &StoredEvent) {
+        let place = event.stream_ordering;
+        if self.by_place.get(&place).is_some_and(|old| old.pdu.event_id == event.pdu.event_id) {
+            return;
+        }
+        self.bytes += size_of_event(event);
+        let event = StoredEvent { aggregations: None, ..event.clone() };
+        let replaced = self.by_place.insert(place, event);
+        self.bytes -= replaced.map_or(0, |event| size_of_event(&event));
+        while self.bytes > KIND_BYTES_MAX {
+            let Some((_, oldest)) = self.by_place.pop_first() else { return };
+            self.bytes -= size_of_event(&oldest);
+        }
+    }
+}
+
+/// The ids of events, and of what they replaced.
+pub fn ids(held: &HeldEvents) -> HeldIds<'_> {
+    let replaced = held.values().map(|event| Some(&event.replaced.as_ref()?.event_id));
+    held.keys().zip(replaced).collect()
+}
+
 fn by_id(event: &StoredEvent) -> (OwnedEventId, StoredEvent) {
     (event.pdu.event_id.clone(), event.clone())
 }
 
 /// Whether nothing but the event itself decides how it is served.
 fn is_no_more_than_itself(event: &StoredEvent) -> bool {
-    let is_alone = event.redaction.is_none() && event.replaced.is_none();
-    is_alone && !event.sender_erased && !event.outlier
+    event.redaction.is_none()
+        && !event.sender_erased
+        && !event.outlier
+        && self_destructs_ms(&event.pdu).is_none()
 }
 
 /// An estimate, in bytes: the content is kept twice.
@@ -153,7 +216,7 @@ mod tests {
     use ruma::RoomId;
 
     fn event(room_id: &RoomId, stream_ordering: i64, state_key: Option<&str>) -> StoredEvent {
-        let content = serde_json::json!({ "body": "a".repeat(50_000) });
+        let content = serde_json::json!({ "body": "a".repeat(30_000) });
         let mut json = serde_json::json!({
             "type": "a", "sender": "@a:b", "room_id": room_id, "depth": 1, "content": content,
             "origin_server_ts": 1, "prev_events": [], "auth_events": [],
@@ -201,7 +264,9 @@ mod tests {
         assert_eq!(places(&memory.latest(&window(&room_id, 0, 8), 2)), [7, 8]);
         assert_eq!(places(&memory.latest(&window(&room_id, 0, 5), 3)), [3, 4, 5]);
         assert_eq!(places(&memory.latest(&window(&room_id, 3, 7), 20)), [4, 5, 6, 7]);
-        assert_eq!(places(&memory.state([&room_id])), [1, 2, 3]);
+        assert_eq!(places(&memory.state([&room_id], |_| true)), [1, 2, 3]);
+        assert_eq!(places(&memory.state([&room_id], |event| event.stream_ordering < 2)), [1]);
+        assert!(memory.members([&room_id], |_| true).is_empty());
         let other = RoomId::parse("!c:b").unwrap();
         assert!(memory.latest(&window(&other, 0, 9), 9).is_empty());
     }
@@ -225,16 +290,16 @@ mod tests {
         let mut memory = EventMemory::default();
         for place in 1..=30 {
             memory.keep(&[event(&room(0), place, None)]);
-            assert!(memory.bytes <= ROOM_BYTES_MAX);
+            assert!(memory.bytes <= KIND_BYTES_MAX);
         }
-        assert_eq!(places(&memory.latest(&window(&room(0), 0, 30), 1)), [30]);
+        assert_eq!(places(&memory.latest(&window(&room(0), 0, 30), 3)), [28, 29, 30]);
         for index in 1..400 {
             memory.keep(&[event(&room(index), 1, None)]);
             assert!(memory.bytes <= BYTES_MAX);
             assert!(!memory.latest(&window(&room(0), 0, 30), 1).is_empty(), "it is asked for");
         }
         assert!(memory.latest(&window(&room(1), 0, 30), 1).is_empty(), "it was not");
-        let sizes: usize = memory.rooms.values().map(|room| room.bytes).sum();
+        let sizes: usize = memory.rooms.values().map(RoomMemory::bytes).sum();
         assert_eq!(sizes, memory.bytes);
     }
 }

@@ -87,7 +87,7 @@ pub fn read_state(results: &mut Results) -> Result<Vec<StoredEvent>, DatabaseErr
 pub fn state_unless_held(selection: Selection, held: &HeldEvents) -> Statement {
     match held.is_empty() {
         true => events::served(selection),
-        false => events::served_unless_held(selection, held.keys()),
+        false => events::served_unless_held(selection, &event_memory::ids(held)),
     }
 }
 

@@ -4,6 +4,8 @@
 //! A [`Selection`] says which events; [`served`] and [`visibility`] read them. Both take the same
 //! selection, so that one batch brings a page with all that decides what a reader sees of it.
 
+use std::collections::BTreeMap;
+
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 
@@ -121,26 +123,27 @@ pub enum ServedRow {
     Event(Box<EventRow>),
 }
 
-/// Reads [`ServedRow`]s, in no order: events whole, but for those `held` that nothing has befallen.
-/// Of an event by itself that can be a redaction, or that its sender asked for erasure.
-pub fn served_unless_held<'a>(
-    selection: Selection,
-    held: impl IntoIterator<Item = &'a OwnedEventId>,
-) -> Statement {
+/// Events that somebody holds, by their ids: the ids of those that they replaced.
+pub type HeldIds<'a> = BTreeMap<&'a OwnedEventId, Option<&'a OwnedEventId>>;
+
+/// Reads [`ServedRow`]s, in no order: events whole, but for those `held` that nothing has befallen:
+/// no redaction of the event or of what it replaced, no erasure that its sender asked for.
+pub fn served_unless_held(selection: Selection, held: &HeldIds<'_>) -> Statement {
     selection.statement(|selection| {
-        let held: Vec<&OwnedEventId> = held.into_iter().collect();
-        let held = selection.bind_json(&held);
+        let held = selection.bind_json(held);
         format!(
-            "WITH picked (stream_ordering) AS MATERIALIZED ({picked}),
-             held (stream_ordering, event_id) AS MATERIALIZED (
-                SELECT e.stream_ordering, e.event_id FROM picked
-                CROSS JOIN events e ON e.stream_ordering = picked.stream_ordering
-                WHERE e.event_id IN (SELECT value FROM json_each({held})) AND {as_it_was})
+            "WITH picked (stream_ordering, held) AS MATERIALIZED (
+                SELECT e.stream_ordering,
+                       CASE WHEN e.event_id IN (SELECT w.key FROM json_each({held}) w
+                                                WHERE {REPLACES_THE_SAME})
+                                AND {as_it_was} THEN e.event_id END
+                FROM ({picked}) q CROSS JOIN events e ON e.stream_ordering = q.stream_ordering)
              SELECT {columns}, NULL AS held FROM picked {joins}
-             WHERE picked.stream_ordering NOT IN (SELECT stream_ordering FROM held)
+             WHERE picked.held IS NULL
              UNION ALL
              SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                    NULL, NULL, NULL, (SELECT json_group_array(event_id) FROM held)",
+                    NULL, NULL, NULL,
+                    (SELECT json_group_array(held) FROM picked WHERE held IS NOT NULL)",
             picked = selection.sql,
             as_it_was = is_as_it_was(),
             columns = event_columns(),
@@ -150,16 +153,20 @@ pub fn served_unless_held<'a>(
 }
 
 /// Reads an `EventIdRow` of each of these events that nothing has befallen.
-pub fn as_they_were<'a>(event_ids: impl IntoIterator<Item = &'a OwnedEventId>) -> Statement {
-    let event_ids: Vec<&OwnedEventId> = event_ids.into_iter().collect();
+pub fn as_they_were(held: &HeldIds<'_>) -> Statement {
     Statement::new(format!(
-        "SELECT e.event_id FROM json_each(?1) w CROSS JOIN events e ON e.event_id = w.value
-         WHERE {}",
+        "SELECT e.event_id FROM json_each(?1) w CROSS JOIN events e ON e.event_id = w.key
+         WHERE {REPLACES_THE_SAME} AND {}",
         is_as_it_was()
     ))
-    .bind_json(&event_ids)
+    .bind_json(held)
     .small::<EventIdRow>()
 }
+
+/// Whether what the held event `w` replaced, if anything, has not been redacted. It does not matter
+/// whether such a redaction took effect.
+const REPLACES_THE_SAME: &str = "(w.value IS NULL
+     OR NOT EXISTS (SELECT 1 FROM redactions x WHERE x.redacts = w.value))";
 
 /// Whether neither a redaction nor an erasure has come to the event `e`.
 fn is_as_it_was() -> String {
@@ -220,7 +227,7 @@ pub(super) fn reader(parameter: &str) -> String {
 }
 
 /// Text at a path of a JSON document; NULL if there is something else.
-fn text_at(json: &str, path: &str) -> String {
+pub(super) fn text_at(json: &str, path: &str) -> String {
     format!("CASE json_type({json}, '{path}') WHEN 'text' THEN json_extract({json}, '{path}') END")
 }
 

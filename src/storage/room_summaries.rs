@@ -98,20 +98,22 @@ pub fn select_tree(tree: &Tree<'_>, user_or_token: &str) -> [Statement; 2] {
 #[derive(Clone, Debug, Deserialize)]
 pub struct ChildIdRow {
     pub space_id: OwnedRoomId,
-    /// Whoever may change the space wrote it: it may be no room's id.
-    pub state_key: String,
+    pub room_id: OwnedRoomId,
 }
 
-/// Reads the [`ChildIdRow`]s of those of these spaces that the user has joined.
+/// Reads the [`ChildIdRow`]s of those of these spaces that the user has joined, as far as the user
+/// has to do with the rooms.
 pub fn children_of_joined(user_id: &UserId, space_ids: &[OwnedRoomId]) -> Statement {
     let redaction = redaction_of("c.event_id", "c.room_id", "(j.json ->> 'sender')");
     Statement::new(format!(
-        "SELECT c.room_id AS space_id, c.state_key
+        "SELECT c.room_id AS space_id, o.room_id
          FROM json_each(?2) w
          CROSS JOIN local_current_membership m
             ON m.user_id = ?1 AND m.room_id = w.value AND m.membership = 'join'
          CROSS JOIN room_stats_state s ON s.room_id = m.room_id AND s.room_type = 'm.space'
+         CROSS JOIN local_current_membership o ON o.user_id = ?1
          CROSS JOIN current_state_events c ON c.room_id = m.room_id AND c.type = 'm.space.child'
+            AND c.state_key = o.room_id
          CROSS JOIN event_json j ON j.event_id = c.event_id
          WHERE json_array_length(j.json, '$.content.via') > 0
            AND {redaction} IS NULL"

@@ -8,6 +8,7 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 
 use super::database::Statement;
+use super::events::text_at;
 
 /// Its tables. The rowid of a row of words is the event's place in the stream.
 const SCHEMA: [&str; 5] = [
@@ -73,19 +74,23 @@ pub struct LogRow {
 
 /// Reads the [`LogRow`]s of a part of the log, in the main database.
 pub fn log(after: i64, upto: i64) -> Statement {
-    Statement::new(
+    let of = |event_type: &str, path: &str| {
+        format!("CASE WHEN e.type = '{event_type}' THEN {} END", text_at("j.json", path))
+    };
+    Statement::new(format!(
         "SELECT e.stream_ordering, e.event_id, e.room_id, e.sender,
-                CASE WHEN e.type = 'm.room.message' THEN j.json ->> '$.content.body' END AS body,
-                CASE WHEN e.type = 'm.room.name' THEN j.json ->> '$.content.name' END AS name,
-                CASE WHEN e.type = 'm.room.topic' THEN j.json ->> '$.content.topic' END AS topic,
-                CASE WHEN e.type = 'm.room.redaction' THEN
-                    coalesce(j.json ->> '$.redacts', j.json ->> '$.content.redacts') END AS redacts,
+                {} AS body, {} AS name, {} AS topic, coalesce({}, {}) AS redacts,
                 (SELECT 1 FROM redactions r WHERE r.redacts = e.event_id) AS redacted
          FROM events e CROSS JOIN event_json j ON j.event_id = e.event_id
          WHERE e.stream_ordering > ?1 AND e.stream_ordering <= ?2
            AND e.type IN ('m.room.message', 'm.room.name', 'm.room.topic', 'm.room.redaction')
            AND NOT e.outlier AND e.rejection_reason IS NULL",
-    )
+        of("m.room.message", "$.content.body"),
+        of("m.room.name", "$.content.name"),
+        of("m.room.topic", "$.content.topic"),
+        of("m.room.redaction", "$.redacts"),
+        of("m.room.redaction", "$.content.redacts"),
+    ))
     .bind(after)
     .bind(upto)
 }

@@ -21,6 +21,7 @@ mod interleaving;
 mod invite_permission;
 mod keys;
 mod media;
+mod odd_contents;
 mod packing;
 mod presence;
 mod presumed_tokens;

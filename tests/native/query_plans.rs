@@ -77,7 +77,7 @@ fn walks(connection: &Connection, statement: &Statement) -> Vec<String> {
     // Lists of ours, and what has been picked by index, are walked through.
     let small = [
         "picked",
-        "held",
+        "q",
         "parent",
         "w",
         "s",
@@ -195,10 +195,11 @@ fn events_and_their_states_are_found_by_index() {
     pages(&mut selections);
     states(&mut selections);
     related(&mut selections);
+    let (event_id, replaced_id) = (owned_event_id!("$e"), owned_event_id!("$f"));
+    let held = [(&event_id, Some(&replaced_id))].into();
     for (name, selection) in selections {
         let served = events::served(selection.clone());
         assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
-        let held = [owned_event_id!("$e")];
         let served = events::served_unless_held(selection.clone(), &held);
         assert_eq!(walks(&connection, &served), [""; 0], "{name}: {}", served.sql);
         let visibility = events::visibility(selection.clone(), "@a:b");
@@ -206,7 +207,9 @@ fn events_and_their_states_are_found_by_index() {
         let related = relations::aggregations(selection, "@a:b");
         assert_eq!(walks(&connection, &related), [""; 0], "{name}: {}", related.sql);
     }
-    let as_they_were = events::as_they_were(&[owned_event_id!("$e")]);
+    let spaces = room_summaries::children_of_joined(&owned_user_id!("@a:b"), &rooms());
+    assert_eq!(walks(&connection, &spaces), [""; 0], "{}", spaces.sql);
+    let as_they_were = events::as_they_were(&held);
     assert_eq!(walks(&connection, &as_they_were), [""; 0], "{}", as_they_were.sql);
 }
 

@@ -162,8 +162,7 @@ impl Look<'_> {
             looked.tags = tags(results.rows()?);
         }
         for row in results.rows::<ChildIdRow>()? {
-            let child = OwnedRoomId::try_from(row.state_key).ok();
-            looked.spaces.entry(row.space_id).or_default().extend(child);
+            looked.spaces.entry(row.space_id).or_default().insert(row.room_id);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one batch for all rooms of a chunk, whatever their number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
 use myelin_protocol::filter::EventFilter;
@@ -48,6 +48,7 @@ pub struct Chunk<'a> {
     /// What is remembered of rooms that are new to the client.
     latest: HeldEvents,
     state: HeldEvents,
+    members: HeldEvents,
 }
 
 /// What a batch brought.
@@ -74,18 +75,32 @@ impl<'a> Chunk<'a> {
         let excerpt =
             |plan: &RoomPlan| (stream_window(plan), plan.config.timeline_limit as u32 + 1);
         let excerpts = event_pages::excerpts(told.map(excerpt));
-        Self { plans, read, excerpts, user_id, latest: HeldEvents::new(), state: HeldEvents::new() }
+        let nothing = HeldEvents::new;
+        let (latest, state, members) = (nothing(), nothing(), nothing());
+        Self { plans, read, excerpts, user_id, latest, state, members }
     }
 
     /// Takes from memory what need not be read.
     pub fn take_held(&mut self, memory: &mut EventMemory) {
-        let new = self.ids(RoomPlan::is_initial);
+        let new = self.ids(|plan| plan.is_initial() && plan.room.is_joined());
         for Excerpts { windows, limit } in &self.excerpts {
             let windows = windows.iter().filter(|window| new.contains(&window.room_id));
             let windows: Vec<StreamWindow> = windows.cloned().collect();
             self.latest.extend(memory.latest(&windows, *limit as usize));
         }
-        self.state = memory.state(&new);
+        let senders = self.latest.values().map(|event| event.pdu.sender.to_string());
+        let senders: HashSet<String> = senders.collect();
+        let is_of_sender = |event: &StoredEvent| {
+            event.pdu.state_key.as_ref().is_some_and(|member| senders.contains(member))
+        };
+        self.members = memory.members(&new, is_of_sender);
+        let wants = |event: &StoredEvent| {
+            let plan = self.plan(&event.pdu.room_id);
+            let key = event.pdu.state_key.clone();
+            let key = key.map(|state_key| (event.pdu.event_type.to_string(), state_key));
+            plan.zip(key).is_some_and(|(plan, key)| plan.looked_up().wants(&key))
+        };
+        self.state = memory.state(&new, wants);
     }
 
     /// All statements, in the order in which [`Chunk::read`] takes their results.
@@ -112,10 +127,9 @@ impl<'a> Chunk<'a> {
         let (left, filter) = self.left_state();
         batch.push(serving::state(state_groups::after_events(&left, &filter)));
         let members = sliding_sync::members_of_timelines(&self.lazy_excerpts());
-        batch.push(serving::state_unless_held(members, &self.state));
+        batch.push(serving::state_unless_held(members, &self.members));
         batch.push(sliding_sync::room_meta(&joined));
-        let heroes = sliding_sync::heroes(&joined, self.user_id);
-        batch.push(serving::state_unless_held(heroes, &self.state));
+        batch.push(serving::state(sliding_sync::heroes(&joined, self.user_id)));
         let outside = self.ids(RoomPlan::is_from_outside);
         if !outside.is_empty() {
             let of_outside = self.plans.iter().filter(|plan| plan.is_from_outside());
@@ -145,11 +159,11 @@ impl<'a> Chunk<'a> {
         }
         contents.add_base(serving::read_unless_held(results, &self.state)?);
         contents.add_base(serving::read_state(results)?);
-        let members = serving::read_unless_held(results, &self.state)?;
+        let members = serving::read_unless_held(results, &self.members)?;
         contents.members = contents.add_events(members);
         let meta = results.rows::<RoomMetaRow>()?.into_iter();
         contents.meta = meta.map(|row| (row.room_id.clone(), row)).collect();
-        let heroes = serving::read_unless_held(results, &self.state)?;
+        let heroes = serving::read_state(results)?;
         contents.heroes = contents.add_events(heroes);
         if self.plans.iter().any(RoomPlan::is_from_outside) {
             let members = serving::read_state(results)?;

@@ -3,17 +3,17 @@
 //! Invariant: one batch for all rooms of a chunk, whatever their number; a chunk is so small that
 //! a batch stays within its rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
+use myelin_protocol::filter::pdu_matches;
 use myelin_protocol::sync::device_lists::Meeting;
 use myelin_protocol::sync::{
     JoinedRoom, MeetingPlace, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
 };
-use ruma::events::TimelineEventType;
-use ruma::{OwnedEventId, OwnedRoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 
-use crate::serving::event_memory::{EventMemory, HeldEvents};
+use crate::serving::event_memory::{self, EventMemory, HeldEvents};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, InvitePermissionRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -130,8 +130,8 @@ impl Chunk {
             let current = sync::current_state_ids(&full, wanted.lazy_members);
             batch.push(current.unless_empty(&full));
             let state = &self.held.state;
-            let as_it_was = events::as_they_were(state.keys());
-            batch.push(if state.is_empty() { Statement::new("") } else { as_it_was });
+            let as_they_were = events::as_they_were(&event_memory::ids(state));
+            batch.push(if state.is_empty() { Statement::new("") } else { as_they_were });
             let states = serving::state(state_groups::after_events(&left, &StateFilter::All));
             batch.push(states.unless_empty(&left));
             let new = self.rooms_new_to_client();
@@ -229,15 +229,26 @@ impl Chunk {
         let new = || self.windows.iter().filter(|window| window.is_full);
         let streams: Vec<StreamWindow> = new().map(stream_window).collect();
         let latest = memory.latest(&streams, wanted.read_limit());
-        let state = memory.state(new().map(|window| &window.room_id)).into_iter();
-        // Members that are loaded lazily are looked up by what they sent.
-        let is_lazy = |event: &StoredEvent| {
-            wanted.lazy_members && event.pdu.event_type == TimelineEventType::RoomMember
+        let joined = || new().filter(|window| window.is_joined()).map(|window| &window.room_id);
+        let senders: HashSet<&OwnedUserId> = latest.values().map(|held| &held.pdu.sender).collect();
+        let is_of_sender = |event: &StoredEvent| {
+            let member = event.pdu.state_key.as_deref();
+            senders.iter().any(|sender| member == Some(sender.as_str()))
         };
-        let (members, mut state): (HeldEvents, HeldEvents) =
-            state.partition(|(_, event)| is_lazy(event));
-        // These come with the timeline.
-        state.retain(|event_id, _| !latest.contains_key(event_id));
+        // What comes with the timeline need not be looked up once more.
+        let is_wanted = |event: &StoredEvent| {
+            let is_wanted = pdu_matches(&wanted.filter.room.state, &event.pdu);
+            is_wanted && !wanted.blocks_state && !latest.contains_key(&event.pdu.event_id)
+        };
+        let mut state = HeldEvents::new();
+        let mut members = HeldEvents::new();
+        if wanted.lazy_members {
+            // They are looked up by what they sent.
+            members = memory.members(joined(), is_of_sender);
+        } else {
+            state = memory.members(joined(), is_wanted);
+        }
+        state.extend(memory.state(joined(), is_wanted));
         self.held = Held { latest, state, members };
     }
 
