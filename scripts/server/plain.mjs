@@ -35,5 +35,7 @@ function relay(client, worker) {
   client.once("close", () => worker.resetAndDestroy());
   client.on("error", () => worker.resetAndDestroy());
   worker.once("end", () => client.destroySoon());
+  // A reset is no end: without this the client's half of the connection would stay for ever.
+  worker.once("close", () => client.destroySoon());
   worker.on("error", () => client.destroy());
 }

@@ -103,7 +103,8 @@ impl Incoming {
 
     pub fn access_token(&self) -> Option<String> {
         let bearer = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        bearer.map(|token| token.trim().to_owned()).or_else(|| self.query("access_token"))
+        let bearer = bearer.map(|token| token.trim().to_owned());
+        bearer.or_else(|| self.query("access_token")).filter(|token| !token.is_empty())
     }
 }
 
@@ -226,18 +227,33 @@ fn needs_token<R: Metadata>() -> bool {
 /// `M_NOT_JSON`, `M_BAD_JSON`, `M_INVALID_PARAM`, `M_MISSING_PARAM`.
 pub fn decode<R: IncomingRequest>(incoming: &Incoming) -> Result<R, ApiError> {
     let (parts, body) = (incoming.http.method(), incoming.http.body());
-    let mut request = http::Request::builder().method(parts).uri(incoming.http.uri());
-    if let Some(headers) = request.headers_mut() {
-        *headers = incoming.http.headers().clone();
-    }
+    let mut request = http::Request::new(()).into_parts().0;
+    request.method = parts.clone();
+    request.uri = incoming.http.uri().clone();
+    request.headers = incoming.http.headers().clone();
     // An empty body is an empty object: for most types ruma does the same.
     let read_as: &[u8] = if body.is_empty() && R::METHOD != Method::GET { b"{}" } else { body };
-    let request = request.body(read_as).map_err(ApiError::internal)?;
     let args: Vec<&str> = incoming.path_args.iter().map(String::as_str).collect();
-    R::try_from_http_request(request, &args).map_err(|error| match error {
-        FromHttpRequestError::Deserialization(error) => decode_error(body, &error),
-        other => ApiError::bad_json(other.to_string()),
+    let read = |body: &[u8]| {
+        let request = http::Request::from_parts(request.clone(), body);
+        R::try_from_http_request(request, &args).map_err(|error| match error {
+            FromHttpRequestError::Deserialization(error) => decode_error(body, &error),
+            other => ApiError::bad_json(other.to_string()),
+        })
+    };
+    read(read_as).or_else(|error| match without_nulls(body) {
+        Some(body) => read(&body),
+        None => Err(error),
     })
+}
+
+/// A body whose members that are null are left out, which some clients mean by it; `None` if
+/// there are none.
+fn without_nulls(body: &[u8]) -> Option<Vec<u8>> {
+    let Value::Object(mut object) = serde_json::from_slice(body).ok()? else { return None };
+    let count = object.len();
+    object.retain(|_, value| !value.is_null());
+    (object.len() < count).then(|| serde_json::to_vec(&object).ok()).flatten()
 }
 
 fn decode_error(body: &[u8], error: &DeserializationError) -> ApiError {

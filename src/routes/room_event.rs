@@ -9,10 +9,12 @@ use ruma::api::client::room::{get_event_by_timestamp::v1 as by_time, get_room_ev
 use ruma::api::path_builder::PathBuilder;
 use ruma::api::{Direction as RequestDirection, Metadata};
 
-use super::endpoint::{decode, encode};
+use super::endpoint::{decode, json as answer_json};
 use super::room_messages::event_filter;
 use super::room_read::RoomRead;
 use super::{Access, Answer, Incoming, Route, batched, raw};
+use serde_json::json;
+
 use crate::error::ApiError;
 use crate::serving::{StoredEvent, VisibleEvent, read_state, state, timeline};
 use crate::storage::event_pages::{self, Direction};
@@ -71,8 +73,15 @@ async fn get_context(access: Access, incoming: Incoming) -> Result<Answer, ApiEr
     let mut response = respond(&read, &visible, position, filter);
     response.state = read.format_state(&state);
     let token = |key: RoomStreamToken| StreamToken::at(key).to_string();
-    (response.start, response.end) = (ends.0.map(token), ends.1.map(token));
-    encode(response)
+    // matrix-js-sdk takes it for granted that the lists are there, also empty ones.
+    answer_json(&json!({
+        "start": ends.0.map(token),
+        "end": ends.1.map(token),
+        "event": response.event,
+        "events_before": response.events_before,
+        "events_after": response.events_after,
+        "state": response.state,
+    }))
 }
 
 fn respond(

@@ -36,8 +36,9 @@ async fn get_messages(access: Access, incoming: Incoming) -> Result<Answer, ApiE
         RequestDirection::Forward => Direction::Forward,
     };
     let place = |token: &str| Ok::<_, ApiError>(parse_token(token)?.room_key);
-    let from = request.from.as_deref().map(place).transpose()?;
-    let to = request.to.as_deref().map(place).transpose()?;
+    let given = |token: &Option<String>| token.clone().filter(|token| !token.is_empty());
+    let from = given(&request.from).as_deref().map(place).transpose()?;
+    let to = given(&request.to).as_deref().map(place).transpose()?;
     let limit = effective_limit(Some(request.limit), LIMIT_DEFAULT);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let (room_id, filter) = (request.room_id.clone(), &filter);

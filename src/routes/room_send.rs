@@ -353,7 +353,8 @@ pub(super) fn new_aliases(
     if event_type != "m.room.canonical_alias" {
         return Ok(Vec::new());
     }
-    let alias = content.get("alias").filter(|alias| !alias.is_null()).cloned();
+    // None, null and an empty text all say that there is none.
+    let alias = content.get("alias").filter(|alias| !alias.is_null() && *alias != "").cloned();
     let alternatives = match content.get("alt_aliases") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(list)) => list.clone(),

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::serving::Reader;
 use crate::serving::sliding::answer::SlidingSyncAnswer;
 use crate::serving::sliding::extensions::{self, Extension};
+use crate::serving::sliding::look::unknown_position;
 use crate::serving::sliding::look::{Look, Looked};
 use crate::serving::sliding::{Draft, SlidingSync};
 use crate::storage::database::Results;
@@ -62,7 +63,7 @@ impl Asked {
         Ok(Self {
             hash: STANDARD_NO_PAD.encode(Sha256::digest(incoming.http.body())),
             request,
-            since: since.map_err(|error| ApiError::invalid_param(error.to_string()))?,
+            since: since.map_err(|_| unknown_position())?,
             timeout_ms: timeout_ms.min(TIMEOUT_MAX_MS),
             presence: presence_of(incoming)?,
         })

@@ -101,6 +101,12 @@ impl Request {
 
     fn filter_id(&self) -> Result<Option<i64>, ApiError> {
         match &self.filter {
+            // What cannot be read as a filter is taken for an id.
+            Some(v3::Filter::FilterId(id)) if id.trim_start().starts_with('{') => {
+                let error = serde_json::from_str::<FilterDefinition>(id).err();
+                let error = error.map_or_else(String::new, |error| error.to_string());
+                Err(ApiError::invalid_param(format!("The filter cannot be read: {error}")))
+            }
             Some(v3::Filter::FilterId(id)) => Ok(Some(id.parse().map_err(|_| no_such_filter())?)),
             _ => Ok(None),
         }

@@ -210,9 +210,14 @@ impl Timeline {
         let judge = |event: StoredEvent| {
             let room = rooms.get(&event.pdu.room_id);
             if known.contains(&event.pdu.event_id) && !is_never_shown(&event.pdu) {
+                let has_been_in =
+                    room.is_some_and(|room| room.has_been_in_since(event.stream_ordering));
                 let state = event.state_group.map(|group| groups.of(group));
-                let membership = membership(state.and_then(|state| state.member)).to_string();
-                return Some(VisibleEvent { event, membership });
+                let membership = match has_been_in {
+                    true => MembershipState::Join,
+                    false => membership(state.and_then(|state| state.member)),
+                };
+                return Some(VisibleEvent { event, membership: membership.to_string() });
             }
             judge(event, reader, room, &groups)
         };

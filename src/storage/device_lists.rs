@@ -119,27 +119,30 @@ pub fn select_news(user_id: &UserId, since: i64) -> Statement {
     Statement { values, ..statement }.small::<NewsRow>()
 }
 
-/// Reads the `Meeting`s of the user with others at these places.
+/// Reads the `Meeting`s of the user with others at these places. Who was invited and joins is met
+/// once more: what they did with their devices meanwhile, nobody was told.
 pub fn meetings(user_id: &UserId, places: &[MeetingPlace]) -> Statement {
-    let is_in = |event: &str| {
+    let membership = |event: &str| {
         format!(
-            "coalesce((SELECT r.membership IN ('join', 'invite', 'knock') FROM room_memberships r
-                       WHERE r.event_id = {event}), 0)"
+            "coalesce((SELECT r.membership FROM room_memberships r
+                       WHERE r.event_id = {event}), 'leave')"
         )
     };
-    let (before, now) = (is_in("d.prev_event_id"), is_in("d.event_id"));
+    let (before, now) = (membership("d.prev_event_id"), membership("d.event_id"));
     let shares = |came: &str, other: &str| {
         format!("CASE WHEN NOT {came} THEN {} END AS is_shared", shares_room(other))
     };
     Statement::new(format!(
         "SELECT t.stream_id, t.user_id, t.came, {} FROM
-             (SELECT d.stream_id, d.state_key AS user_id, {before} AS before, {now} AS came
+             (SELECT d.stream_id, d.state_key AS user_id, {before} AS before, {now} AS now,
+                     {now} IN ('join', 'invite', 'knock') AS came
               FROM json_each(?2) w CROSS JOIN current_state_delta_stream d
                   INDEXED BY current_state_delta_stream_room_idx
                   ON d.room_id = w.value ->> '$.room_id' AND d.stream_id > w.value ->> '$.after'
                       AND d.stream_id <= w.value ->> '$.upto'
               WHERE d.type = 'm.room.member') t
-         WHERE t.came <> t.before AND t.user_id <> ?1
+         WHERE (t.came <> (t.before IN ('join', 'invite', 'knock'))
+                OR t.now = 'join' AND t.before <> 'join') AND t.user_id <> ?1
          UNION ALL
          SELECT t.stream_id, t.user_id, t.came, {} FROM
              (SELECT w.value ->> '$.upto' AS stream_id, c.state_key AS user_id,

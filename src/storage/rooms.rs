@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::database::{Statement, boolean};
 use super::events::redaction_of;
+use super::sliding_sync_connections;
 
 /// Inserts a new room.
 pub fn insert(room_id: &str, version: &str, creator: &str, is_public: bool) -> Statement {
@@ -222,7 +223,7 @@ pub fn move_directory_entries(old_room_id: &str, new_room_id: &str) -> [Statemen
 }
 
 /// Marks a room that the user has left as forgotten.
-pub fn forget(user_id: &str, room_id: &str) -> [Statement; 2] {
+pub fn forget(user_id: &str, room_id: &str) -> [Statement; 3] {
     let set = |table: &str| {
         Statement::new(format!(
             "UPDATE {table} SET forgotten = 1 WHERE user_id = ?1 AND room_id = ?2"
@@ -230,7 +231,11 @@ pub fn forget(user_id: &str, room_id: &str) -> [Statement; 2] {
         .bind(user_id)
         .bind(room_id)
     };
-    [set("room_memberships"), set("sliding_sync_membership_snapshots")]
+    [
+        set("room_memberships"),
+        set("sliding_sync_membership_snapshots"),
+        sliding_sync_connections::unsettle(user_id),
+    ]
 }
 
 /// The membership of a token's owner: a `MembershipRow` of `local_memberships`.

@@ -59,6 +59,15 @@ fn push_from(selection: &mut Selection, user_id: &str, place: Place<'_>) {
     ));
 }
 
+/// Makes a user's connections look at all rooms once more.
+pub(super) fn unsettle(user_id: &str) -> Statement {
+    Statement::new(
+        "UPDATE myelin_sliding_sync_connections SET settled_request = NULL
+         WHERE user_id = ?1 AND settled_request IS NOT NULL",
+    )
+    .bind(user_id)
+}
+
 /// An expression: all rooms of this very request have been told at the position.
 pub(super) fn push_is_settled(selection: &mut Selection, user_id: &str, place: Place<'_>) {
     selection.push("EXISTS (SELECT 1");

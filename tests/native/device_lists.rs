@@ -149,6 +149,26 @@ fn an_invitation_is_told_to_those_in_the_room() {
 }
 
 #[test]
+fn who_changes_their_keys_between_invitation_and_join_is_told_when_they_join() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = create(&server, &alice);
+    let start = next(&sync(&server, &alice, ""));
+    server.act(&alice, &room_id, "invite", json!({ "user_id": bob.user_id }));
+    let invited = sync(&server, &alice, &start);
+    assert_eq!(lists(&invited["device_lists"]), names(&["bob"], &[]));
+    change_keys(&server, &bob, 7);
+    let since = next(&sync(&server, &alice, &next(&invited)));
+    server.join(&bob, &room_id);
+    assert_eq!(told(&server, &alice, &since), names(&["bob"], &[]));
+    // A new name is no news.
+    let since = next(&sync(&server, &alice, &since));
+    let name = format!("/_matrix/client/v3/profile/{}/displayname", bob.user_id);
+    server.put(&bob, &name, json!({ "displayname": "Bob" })).ok();
+    assert_eq!(told(&server, &alice, &since), names(&[], &[]));
+}
+
+#[test]
 fn the_last_shared_room_that_goes_is_the_end() {
     let cast = cast();
     let Cast { server, alice, bob, .. } = &cast;

@@ -597,3 +597,69 @@ fn a_client_of_a_log_that_went_back_goes_on() {
     let (_, room) = town.room(&town.sync(&town.bob, Some(next(&body)), &limit(5)));
     assert_eq!(names(&events(&room["timeline"])), ["hello again"]);
 }
+
+#[test]
+fn who_was_there_is_told_so_with_the_state_of_a_first_sync() {
+    let town = Town::new();
+    town.server.join(&town.bob, &town.room);
+    let path = format!("{V3}/rooms/{}/state/m.room.topic/", town.room);
+    town.server.put(&town.alice, &path, json!({ "topic": "t" })).ok();
+    let sync = town.sync_with(&town.alice, None, &limit(50), "");
+    let timeline = events(&sync["rooms"]["join"][&town.room]["timeline"]);
+    let own = timeline.iter().position(|event| event["state_key"] == town.alice.user_id).unwrap();
+    assert!(timeline.len() > own + 3);
+    for event in &timeline[own..] {
+        assert_eq!(event["unsigned"]["membership"], "join", "{event}");
+    }
+}
+
+#[test]
+fn fields_and_formats_leave_invitations_whole() {
+    let town = Town::new();
+    let invite = json!({ "user_id": town.bob.user_id });
+    town.server.act(&town.alice, &town.room, "invite", invite);
+    for filter in [json!({ "event_fields": ["type"] }), json!({ "event_format": "federation" })] {
+        let sync = town.sync_with(&town.bob, None, &filter, "");
+        let state = events(&sync["rooms"]["invite"][&town.room]["invite_state"]);
+        let own = state.iter().find(|event| event["state_key"] == town.bob.user_id).unwrap();
+        assert_eq!(own["content"]["membership"], "invite");
+        assert!(own.get("auth_events").is_none(), "{own}");
+    }
+    // No field at all is as good as no wish.
+    let sync = town.sync_with(&town.alice, None, &json!({ "event_fields": [] }), "");
+    let timeline = events(&sync["rooms"]["join"][&town.room]["timeline"]);
+    assert!(timeline.iter().all(|event| event["type"].is_string()));
+}
+
+#[test]
+fn of_a_room_that_was_left_only_the_members_who_speak_are_told_lazily() {
+    let town = Town::new();
+    town.server.join(&town.bob, &town.room);
+    town.server.join(&town.carol, &town.room);
+    for index in 0..12 {
+        let path = format!("{V3}/rooms/{}/send/m.room.message/{index}", town.room);
+        town.server.put(&town.alice, &path, json!({ "body": "a", "msgtype": "m.text" })).ok();
+    }
+    town.server.act(&town.alice, &town.room, "kick", json!({ "user_id": town.bob.user_id }));
+    let members = |lazy: bool| {
+        let filter = json!({ "room": { "state": { "lazy_load_members": lazy } } });
+        let sync = town.sync_with(&town.bob, None, &filter, "");
+        let state = events(&sync["rooms"]["leave"][&town.room]["state"]);
+        let members = state.iter().filter(|event| event["type"] == "m.room.member");
+        members.map(|event| event["state_key"].clone()).collect::<Vec<_>>()
+    };
+    assert!(members(false).contains(&json!(town.carol.user_id)));
+    let lazy = members(true);
+    assert!(lazy.contains(&json!(town.alice.user_id)), "{lazy:?}");
+    assert!(!lazy.contains(&json!(town.carol.user_id)), "{lazy:?}");
+}
+
+#[test]
+fn a_filter_that_cannot_be_read_is_told_why() {
+    let town = Town::new();
+    for filter in ["{bad", r#"{"room": {"timeline": {"limit": "5"}}}"#] {
+        let reply = town.server.get(&town.alice, &format!("{V3}/sync?filter={}", encode(filter)));
+        let error = reply.error(400, "M_INVALID_PARAM");
+        assert!(error["error"].as_str().unwrap().contains("cannot be read: "), "{error}");
+    }
+}

@@ -251,15 +251,17 @@ impl RoomSnapshot {
             _ => None,
         };
         if let Some(name) = stripped {
-            unsigned.insert(name.to_owned(), json!(self.stripped_state(&draft.sender)));
+            // Of who knocks the event itself is shown, not what they were before.
+            let member = (name == "invite_room_state").then_some(&*draft.sender);
+            unsigned.insert(name.to_owned(), json!(self.stripped_state(member)));
         }
         (!unsigned.is_empty()).then_some(unsigned)
     }
 
     /// What somebody outside is shown of the room, and of the member who invites them.
-    fn stripped_state(&self, sender: &ruma::UserId) -> Vec<Box<RawValue>> {
+    fn stripped_state(&self, member: Option<&ruma::UserId>) -> Vec<Box<RawValue>> {
         let keys = STRIPPED_STATE_TYPES.iter().map(|event_type| (*event_type, ""));
-        let keys = keys.chain([("m.room.member", sender.as_str())]);
+        let keys = keys.chain(member.map(|member| ("m.room.member", member.as_str())));
         keys.filter_map(|(event_type, key)| {
             Some(strip_state(self.state.get(event_type)?.get(key)?))
         })

@@ -27,7 +27,7 @@ pub struct ListAnswer {
 #[derive(Debug, Default, Serialize)]
 pub struct RoomAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Option<String>>,
     /// `None` within: it has been taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar: Option<Option<String>>,

@@ -69,7 +69,7 @@ impl Look<'_> {
             },
             events::ignored_users(self.user_id.as_str()),
         ];
-        if self.request.has_rooms() {
+        if self.has_connection() {
             batch.push(sliding_sync_connections::select(self.user_id, self.place()));
             let subscriptions: Vec<_> = self.request.room_subscriptions.keys().cloned().collect();
             batch.extend(sliding_sync::user_rooms(&RoomsQuery {
@@ -128,7 +128,7 @@ impl Look<'_> {
             tags: HashMap::new(),
             spaces: HashMap::new(),
         };
-        if self.request.has_rooms() {
+        if self.has_connection() {
             self.read_rooms(&mut looked, results)?;
         }
         let ask = self.ask();
@@ -180,6 +180,12 @@ impl Look<'_> {
         };
         let windows = windows.of_changes(Vec::new(), changes).into_values();
         windows.filter(|window| window.newly_joined).map(|window| window.room_id).collect()
+    }
+
+    /// Whether there is anything to keep in mind of what the client has been told. A request that
+    /// looks at no room passes over what happens in those that it was told of.
+    fn has_connection(&self) -> bool {
+        self.request.has_rooms() || self.since.is_some_and(|since| since.connection != 0)
     }
 
     fn since_events(&self) -> Option<i64> {

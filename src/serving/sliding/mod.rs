@@ -278,7 +278,7 @@ impl SlidingSync<'_> {
         let is_same = draft.connection == draft.looked.connection
             && draft.looked.settled_request.as_deref() == settled;
         let from = self.since.map_or(0, |since| since.connection);
-        if !self.request.has_rooms() || (is_same && from != 0) {
+        if (!self.request.has_rooms() && from == 0) || (is_same && from != 0) {
             return Vec::new();
         }
         let state = draft.connection.to_json();

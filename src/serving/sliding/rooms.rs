@@ -40,7 +40,7 @@ pub struct ToldRoom {
 /// What a room is called and who is in it, as far as it is told.
 #[derive(Default)]
 struct Meta {
-    name: Option<String>,
+    name: Option<Option<String>>,
     avatar: Option<Option<String>>,
     heroes: Vec<Hero>,
     joined_count: Option<u64>,
@@ -168,13 +168,13 @@ fn meta(plan: &RoomPlan, contents: &Contents, changes: &[StateChange]) -> Meta {
     if has_changed(MEMBER) {
         meta.joined_count = Some(row.joined_members);
         meta.invited_count = Some(row.invited_members);
-        if name.is_none() {
-            let events: Vec<_> = contents.of_room(&contents.heroes, room_id).collect();
-            meta.heroes = told_heroes(&events);
-        }
+    }
+    if name.is_none() && (has_changed(MEMBER) || has_changed("m.room.name")) {
+        let events: Vec<_> = contents.of_room(&contents.heroes, room_id).collect();
+        meta.heroes = told_heroes(&events);
     }
     if has_changed("m.room.name") {
-        meta.name = name;
+        meta.name = (name.is_some() || !plan.is_initial()).then_some(name);
     }
     if has_changed("m.room.avatar") {
         let avatar = row.avatar.clone();
@@ -199,7 +199,7 @@ fn meta_from_outside(plan: &RoomPlan, contents: &Contents) -> Meta {
         Some(event.get("content")?.get(field)?.as_str()?.to_owned())
     };
     Meta {
-        name: text("m.room.name", "name").filter(|name| !name.is_empty()),
+        name: text("m.room.name", "name").filter(|name| !name.is_empty()).map(Some),
         avatar: text("m.room.avatar", "url").map(Some),
         invite_state,
         ..Meta::default()
@@ -215,7 +215,7 @@ fn meta_of_past(plan: &RoomPlan, contents: &Contents) -> Meta {
         Some(content.get(field)?.as_str()?.to_owned())
     };
     Meta {
-        name: text("m.room.name", "name").filter(|name| !name.is_empty()),
+        name: text("m.room.name", "name").filter(|name| !name.is_empty()).map(Some),
         avatar: text("m.room.avatar", "url").map(Some),
         ..Meta::default()
     }
@@ -289,8 +289,8 @@ impl ToldRoom {
         let has_timeline = self.plan.config.timeline_limit > 0 && !self.plan.is_from_outside();
         let prev_batch = upto.with_room_key(RoomStreamToken::live(self.history.prev_position));
         let recency = self.plan.room.recency();
-        let is_recent = since.is_none_or(|since| recency > since);
-        let is_bumped = is_recent || self.plan.is_initial() || self.history.limited;
+        let is_bumped =
+            recency > self.plan.window.after || self.plan.is_initial() || self.history.limited;
         RoomAnswer {
             name: self.meta.name,
             avatar: self.meta.avatar,

@@ -203,7 +203,11 @@ impl Sync<'_> {
             let ids = contents.stripped.get(&window.room_id).into_iter().flatten();
             let current = ids.filter_map(|id| contents.events.get(id));
             let mut events = state_from_outside(member, current);
-            events.push(self.format(member, None));
+            // Stripped state has all of its fields, whatever is wanted of events.
+            events.push(match self.shows_whole_events() {
+                true => self.format(member, None),
+                false => stripped(member),
+            });
             let (room_id, events) = (window.room_id.clone(), Events { events });
             if matches!(window.section, Section::Invite(_)) {
                 answer.rooms.invite.insert(room_id, InvitedRoom { invite_state: events });

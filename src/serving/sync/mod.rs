@@ -332,6 +332,12 @@ impl Sync<'_> {
         }
     }
 
+    /// Whether events are told as clients have them, with all of their fields.
+    fn shows_whole_events(&self) -> bool {
+        let filter = &self.wanted.filter;
+        filter.event_fields.is_none() && filter.event_format != WantedFormat::Federation
+    }
+
     fn format(&self, event: &StoredEvent, membership: Option<&str>) -> Box<RawValue> {
         let filter: &FilterDefinition = &self.wanted.filter;
         let format = match filter.event_format {
@@ -339,7 +345,8 @@ impl Sync<'_> {
             _ => EventFormat::ClientWithoutRoomId,
         };
         let event = self.reader.format(event, membership, format, self.context.now_ms());
-        let Some(fields) = &filter.event_fields else { return event };
+        let fields = filter.event_fields.as_ref().filter(|fields| !fields.is_empty());
+        let Some(fields) = fields else { return event };
         match serde_json::from_str(event.get()) {
             Ok(event) => raw_json(&with_relations(project_fields(&event, fields), &event)),
             Err(_) => event,

@@ -28,19 +28,20 @@ fn what_happened_out_of_sight_is_told_when_a_room_comes_into_sight() {
     let (far, near) = (public_room(&server, &alice), public_room(&server, &alice));
     let first = slide(&server, &alice, None, &list(json!([[0, 1]]), 10));
     assert_eq!(room_ids(&first).len(), 2);
-    // Now only one place is looked at, and something happens in the other room without bumping it.
+    // Now only one place is looked at, and something happens in the other room.
     let narrow = list(json!([[0, 0]]), 10);
-    set_state(&server, &alice, &far, "org.example/", json!({ "out": "of sight" }));
-    let second = slide(&server, &alice, Some(pos(&first)), &narrow);
-    assert!(room_ids(&second).is_empty(), "{second}");
+    say(&server, &alice, &far, "out of sight");
     say(&server, &alice, &near, "in sight");
+    let second = slide(&server, &alice, Some(pos(&first)), &narrow);
+    assert_eq!(room_ids(&second), BTreeSet::from([near.as_str()]));
     let third = slide(&server, &alice, Some(pos(&second)), &narrow);
-    assert_eq!(room_ids(&third), BTreeSet::from([near.as_str()]));
+    assert!(room_ids(&third).is_empty(), "{third}");
     say(&server, &alice, &far, "in sight again");
     let fourth = slide(&server, &alice, Some(pos(&third)), &narrow);
     let room = &fourth["rooms"][&far];
     assert_eq!(room["timeline"].as_array().unwrap().len(), 2, "{room}");
     assert_eq!(room["num_live"], 1);
+    assert!(room["bump_stamp"].is_number());
     assert_eq!((room.get("initial"), &room["limited"]), (None, &json!(false)));
 }
 
@@ -126,6 +127,71 @@ fn a_list_of_a_space_follows_the_space() {
 }
 
 #[test]
+fn whatever_happens_in_a_room_brings_it_into_the_first_place() {
+    let server = quiet_server();
+    let alice = server.register("alice");
+    let (old, new) = (public_room(&server, &alice), public_room(&server, &alice));
+    let first = slide(&server, &alice, None, &list(json!([[0, 0]]), 1));
+    assert_eq!(room_ids(&first), BTreeSet::from([new.as_str()]));
+    let bump_stamp = |room_id: &str| {
+        let mut request = all(1);
+        request["conn_id"] = json!("other");
+        slide(&server, &alice, None, &request)["rooms"][room_id]["bump_stamp"].clone()
+    };
+    let before = bump_stamp(&old);
+    set_state(&server, &alice, &old, "org.example/", json!({ "it": "bumps nothing" }));
+    let second = slide(&server, &alice, Some(pos(&first)), &list(json!([[0, 0]]), 1));
+    assert_eq!(room_ids(&second), BTreeSet::from([old.as_str()]));
+    assert_eq!(bump_stamp(&old), before);
+}
+
+#[test]
+fn a_request_that_looks_at_nothing_passes_over_nothing() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = public_room(&server, &alice);
+    let first = slide(&server, &alice, None, &all(5));
+    say(&server, &alice, &room_id, "meanwhile");
+    let nothing = json!({ "extensions": { "account_data": { "enabled": true } } });
+    let second = slide(&server, &alice, Some(pos(&first)), &nothing);
+    assert_eq!(second["rooms"], json!({}));
+    let third = slide(&server, &alice, Some(pos(&second)), &all(5));
+    assert_eq!(bodies(&third["rooms"][&room_id]), ["meanwhile"]);
+    // Somebody else's position is none.
+    let reply = slide_reply(&server, &bob, Some(pos(&third)), &nothing);
+    reply.error(400, "M_UNKNOWN_POS");
+    for unknown in ["garbage", "12/", "s5_6"] {
+        slide_reply(&server, &alice, Some(unknown), &all(1)).error(400, "M_UNKNOWN_POS");
+    }
+    // Rooms that do not exist are ignored, whatever they are called.
+    let wish = json!({ "timeline_limit": 1, "required_state": [] });
+    let request = json!({ "room_subscriptions": { "no room": wish, &room_id: wish } });
+    assert_eq!(room_ids(&slide(&server, &alice, None, &request)).len(), 1);
+}
+
+#[test]
+fn a_name_that_is_taken_away_and_a_room_that_is_forgotten_are_told_at_once() {
+    let server = quiet_server();
+    let (alice, bob) = (server.register("alice"), server.register("bob"));
+    let room_id = create(&server, &alice, json!({ "preset": "public_chat", "name": "Room" }));
+    server.join(&bob, &room_id);
+    let first = slide(&server, &alice, None, &all(1));
+    assert_eq!(first["rooms"][&room_id]["name"], "Room");
+    set_state(&server, &alice, &room_id, "m.room.name/", json!({ "name": "" }));
+    let second = slide(&server, &alice, Some(pos(&first)), &all(1));
+    let room = second["rooms"][&room_id].as_object().unwrap();
+    assert_eq!(room.get("name"), Some(&Value::Null));
+    assert_eq!(room["heroes"][0]["user_id"], bob.user_id);
+    server.act(&alice, &room_id, "kick", json!({ "user_id": bob.user_id }));
+    let kicked = slide(&server, &bob, None, &all(1));
+    assert_eq!(kicked["lists"]["all"]["count"], 1);
+    let kicked = slide(&server, &bob, Some(pos(&kicked)), &all(1));
+    server.act(&bob, &room_id, "forget", json!({}));
+    let forgotten = slide(&server, &bob, Some(pos(&kicked)), &all(1));
+    assert_eq!(forgotten["lists"]["all"]["count"], 0);
+}
+
+#[test]
 fn several_lists_and_a_subscription_want_together() {
     let server = quiet_server();
     let alice = server.register("alice");
@@ -172,14 +238,13 @@ fn a_request_that_asks_for_too_much_is_refused() {
     for bad in [
         json!({ "lists": { "a": { "timeline_limit": -1 } } }),
         json!({ "lists": { "a": { "ranges": [[0]], "timeline_limit": 1 } } }),
-        json!({ "room_subscriptions": { "no room": wish } }),
         json!({ "lists": [] }),
     ] {
         slide_reply(&server, &alice, None, &bad).error(400, "M_BAD_JSON");
     }
     slide_reply(&server, &alice, None, &json!({ "lists": { "a": {} } }))
         .error(400, "M_MISSING_PARAM");
-    for query in ["timeout=x", "set_presence=asleep", "pos=abc", "pos=1/x"] {
+    for query in ["timeout=x", "set_presence=asleep"] {
         let reply = server.post(&alice, &format!("{PATH}?{query}"), json!({}));
         reply.error(400, "M_INVALID_PARAM");
     }

@@ -77,16 +77,22 @@ impl UserRoom {
         self.membership == "leave" && self.sender == user_id
     }
 
-    /// How recent the room is.
+    /// The `bump_stamp`: how recent the room is to those who look at it.
     pub fn recency(&self) -> i64 {
         let bump_stamp = self.bump_stamp.filter(|_| self.is_joined());
         bump_stamp.unwrap_or(self.stream_ordering).max(0)
     }
 
+    /// The place of the last that happened which the user sees. Lists are sorted by it: so
+    /// whatever happens in a room is in sight of those who look at the first places.
+    pub fn activity(&self) -> i64 {
+        let last = self.last_stream_ordering.filter(|_| self.is_joined());
+        last.unwrap_or(self.stream_ordering).max(self.stream_ordering)
+    }
+
     /// Whether something has happened after a position that the user sees.
     pub fn has_moved(&self, since: i64) -> bool {
-        let last = self.last_stream_ordering.filter(|_| self.is_joined());
-        last.unwrap_or(self.stream_ordering).max(self.stream_ordering) > since
+        self.activity() > since
     }
 
     /// The part of the room's stream after a position that the user sees; `None`: from its start.
@@ -166,12 +172,16 @@ impl Rooms<'_> {
         let rooms = self.rooms.values();
         let mut rooms: Vec<_> =
             rooms.filter(|room| self.is_listed(room) && self.matches(filters, room)).collect();
-        rooms.sort_by_key(|room| (std::cmp::Reverse(room.recency()), room.room_id.clone()));
+        rooms.sort_by_key(|room| (std::cmp::Reverse(room.activity()), room.room_id.clone()));
         rooms
     }
 
-    /// Whoever has left a room by themselves is told so once.
+    /// Whoever has left a room by themselves is told so once. Who was banned from a room that they
+    /// were never in has nothing to do with it.
     fn is_listed(&self, room: &UserRoom) -> bool {
+        if room.membership == "ban" && room.joined_stream_ordering.is_none() {
+            return false;
+        }
         let is_news = self.since.is_some_and(|since| room.stream_ordering > since);
         let is_ignored = room.membership == "invite" && self.ignored.contains(&room.sender);
         !is_ignored && (is_news || !room.is_left_by_choice(self.user_id))

@@ -33,12 +33,15 @@ fn house() -> BTreeMap<OwnedRoomId, UserRoom> {
     ];
     for (index, name) in (0..).zip(["a", "b", "c", "d"]) {
         let mut joined = room(name, "join", ME, index);
-        joined.bump_stamp = Some(20 + index);
-        joined.last_stream_ordering = Some(40 - index);
+        // Not the other way about: what bumps a room is no matter.
+        joined.bump_stamp = Some(30 - index);
+        joined.last_stream_ordering = Some(40 + index);
         joined.is_encrypted = name == "a";
         joined.room_type = (name == "b").then(|| "m.space".to_owned());
         rooms.push(joined);
     }
+    rooms[3].joined_stream_ordering = Some(1);
+    rooms.push(room("never", "ban", other, 11));
     rooms.into_iter().map(|room| (room.room_id.clone(), room)).collect()
 }
 

@@ -75,7 +75,7 @@ pub fn plan(
         })
     };
     let mut plans: Vec<RoomPlan> = view.rooms.iter().filter_map(plan).collect();
-    plans.sort_by_key(|plan| std::cmp::Reverse(plan.room.recency()));
+    plans.sort_by_key(|plan| std::cmp::Reverse(plan.room.activity()));
     plans.truncate(rooms_max.unwrap_or(usize::MAX));
     plans
 }

@@ -36,7 +36,8 @@ pub struct SlidingSyncRequest {
     pub txn_id: Option<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub lists: BTreeMap<String, List>,
-    #[serde(default, deserialize_with = "null_is_default")]
+    /// What is no room's id is ignored, as rooms are that do not exist.
+    #[serde(default, deserialize_with = "rooms_only")]
     pub room_subscriptions: BTreeMap<OwnedRoomId, RoomWish>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub extensions: Extensions,
@@ -189,6 +190,15 @@ impl RoomConfig {
         self.timeline_limit > before.timeline_limit
             || !self.required_state.beyond(&before.required_state).is_empty()
     }
+}
+
+fn rooms_only<'de, D>(deserializer: D) -> Result<BTreeMap<OwnedRoomId, RoomWish>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let rooms = Option::<BTreeMap<String, RoomWish>>::deserialize(deserializer)?;
+    let rooms = rooms.unwrap_or_default().into_iter();
+    Ok(rooms.filter_map(|(room_id, wish)| Some((room_id.try_into().ok()?, wish))).collect())
 }
 
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -158,8 +158,8 @@ impl<E: Entry> RoomHistory<E> {
             return StateIds::new();
         }
         let shown = self.shown(wanted);
-        let lazy = wanted.lazy_members && self.window.is_joined();
-        let members = match lazy {
+        // Of a room that was left the whole state is the base.
+        let members = match wanted.lazy_members && self.window.is_joined() {
             true => members_at(log.members.iter().chain(&log.heroes), self.window.upto),
             false => StateIds::new(),
         };
@@ -168,7 +168,7 @@ impl<E: Entry> RoomHistory<E> {
             let mut base = log.base;
             base.extend(members);
             let mut state = full_state(base, &log.changes, &shown);
-            if lazy {
+            if wanted.lazy_members {
                 needed.insert(user_id.as_str());
                 needed.extend(self.heroes.iter().map(|hero| hero.as_str()));
                 state.retain(|key, _| key.0 != MEMBER || needed.contains(key.1.as_str()));
