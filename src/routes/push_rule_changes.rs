@@ -13,13 +13,16 @@ use serde_json::{Value, json};
 use super::access::{Access, Caller};
 use super::endpoint::{Answer, Incoming, Route, batched, json as answer, raw};
 use crate::durable::Announcement;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::storage::database::{Results, Statement};
 use crate::storage::push_rule_changes;
 use crate::storage::push_rules::{self, StoredRules};
 
 /// Every event is compared with all of them.
 const OWN_RULES_OF_A_KIND_MAX: usize = 1000;
+
+/// Every answer with the rules carries their ids: enough for any room's or user's.
+const RULE_ID_BYTES_MAX: usize = 300;
 
 /// A rule as clients send it: which of the fields it needs depends on its kind.
 #[derive(Deserialize)]
@@ -76,6 +79,10 @@ async fn set_rule(access: Access, incoming: Incoming) -> Result<Answer, ApiError
     let (caller, settings) = load(access).await?;
     let (kind, rule_id) = (RuleKind::from(incoming.arg(0)), incoming.arg(1));
     let class = priority_class(&kind).ok_or_else(|| ApiError::unrecognized().with_status(400))?;
+    if rule_id.len() > RULE_ID_BYTES_MAX {
+        let message = format!("A rule's id has {RULE_ID_BYTES_MAX} bytes at most");
+        return Err(ApiError::new(ErrorCode::TooLarge, message));
+    }
     if rule_id.starts_with('.') || rule_id.contains(['/', '\\']) {
         return Err(ApiError::invalid_param("A rule's id begins with no dot and has no slashes"));
     }

@@ -118,6 +118,12 @@ export class Server {
     return code;
   }
 
+  /** How many files and connections the process has open; `undefined` where nobody can tell. */
+  openFiles() {
+    const folder = `/proc/${this.#child.pid}/fd`;
+    return fs.existsSync(folder) ? fs.readdirSync(folder).length : undefined;
+  }
+
   /** Whether any process of this server is left. */
   isAlive() {
     try {

@@ -6,6 +6,7 @@ import net from "node:net";
 import https from "node:https";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { makeCertificate, root, startServer } from "./harness.mjs";
 
 const serveScript = path.join(root, "scripts/serve.mjs");
@@ -26,6 +27,25 @@ test("a server is ready when it says so", async (t) => {
   const answer = await server.request("GET", "/_matrix/client/versions");
   assert.equal(answer.status, 200);
   assert.ok(answer.body.versions.length > 0);
+});
+
+test("a connection that the client closes is closed", async (t) => {
+  const server = await started(t);
+  const before = server.openFiles();
+  if (before === undefined) return t.skip("nobody can tell how many files are open");
+  const { hostname: host, port } = new URL(server.url);
+  const ask = () =>
+    new Promise((resolve, reject) => {
+      const client = net.connect({ host, port });
+      client.once("error", reject);
+      client.once("data", () => client.end());
+      client.once("close", resolve);
+      client.write("GET /_matrix/client/versions HTTP/1.1\r\nHost: a\r\n\r\n");
+    });
+  for (let round = 0; round < 5; round += 1) await Promise.all(Array.from({ length: 40 }, ask));
+  const end = Date.now() + 10_000;
+  while (server.openFiles() > before + 20 && Date.now() < end) await delay(50);
+  assert.ok(server.openFiles() <= before + 20, `${before}, then ${server.openFiles()}`);
 });
 
 for (const signal of ["SIGINT", "SIGTERM"]) {

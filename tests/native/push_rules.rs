@@ -219,6 +219,7 @@ fn paths_that_name_no_rule_are_refused() {
         call("PUT", path).error(400, "M_UNRECOGNIZED");
     }
     call("PUT", "/global/override/.m.rule.master/not_an_attr").error(400, "M_UNRECOGNIZED");
+    call("PUT", &format!("/global/override/{}", "x".repeat(301))).error(413, "M_TOO_LARGE");
     call("DELETE", "/global/room").error(400, "M_UNRECOGNIZED");
     call("GET", "").error(404, "M_UNRECOGNIZED");
     call("GET", "/global/override/not_a_rule_id").error(404, "M_NOT_FOUND");
