@@ -9,6 +9,7 @@ use ruma::{
 use serde_json::value::to_raw_value;
 
 use super::membership::{add_profile, must_be_local, must_take_invites};
+use super::room_send::new_aliases;
 use super::{Access, Caller, Route, batched};
 use crate::accounts::application_services::must_be_free_alias;
 use crate::durable::{CreateRoom, NewEvent, RoomCommand, RoomReply};
@@ -61,6 +62,7 @@ async fn create(
     let creator = creator(&caller.user_id, &profiles);
     let default_version = &caller.context.config.default_room_version;
     let plan = plan_room(&request, &creator, default_version).map_err(plan_error)?;
+    plan.events.iter().try_for_each(|event| must_be_alias_of_room(event, &aliases))?;
     let mut events = vec![plan.create];
     events.extend(plan.events);
     events.extend(plan.invites.into_iter().map(|invite| with_profile(invite, &profiles)));
@@ -71,6 +73,18 @@ async fn create(
         is_public: plan.is_public,
     };
     Ok(create_room::v3::Response::new(make(&caller, room, None).await?))
+}
+
+/// A new room has the alias that is made with it, and no other.
+fn must_be_alias_of_room(event: &PlannedEvent, aliases: &[String]) -> Result<(), ApiError> {
+    let named = new_aliases(&event.event_type.to_string(), &event.content)?;
+    match named.iter().find(|alias| !aliases.contains(alias)) {
+        Some(alias) => {
+            let message = format!("Room alias {alias} does not point to the room");
+            Err(ApiError::new(ErrorCode::BadAlias, message))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) struct NewRoom {

@@ -55,6 +55,24 @@ fn an_alias_is_refused_where_it_cannot_be() {
 }
 
 #[test]
+fn a_new_room_is_called_by_its_own_alias_only() {
+    let house = House::new();
+    let alice = house.account("alice");
+    let create = |alias: &str| {
+        let content = json!({ "alias": alias });
+        let state = json!({ "type": "m.room.canonical_alias", "content": content });
+        let options = json!({ "room_alias_name": "own", "initial_state": [state] });
+        house.server.post(&alice, &format!("{V3}/createRoom"), options)
+    };
+    create("#other:example.org").error(400, "M_BAD_ALIAS");
+    create("no alias").error(400, "M_INVALID_PARAM");
+    let room_id = create("#own:example.org").ok()["room_id"].clone();
+    // An empty text says that there is none any more.
+    let path = format!("{V3}/rooms/{}/state/m.room.canonical_alias/", room_id.as_str().unwrap());
+    house.server.put(&alice, &path, json!({ "alias": "" })).ok();
+}
+
+#[test]
 fn the_canonical_alias_goes_with_its_alias() {
     let house = House::new();
     let (alice, bob) = (house.account("alice"), house.account("bob"));
