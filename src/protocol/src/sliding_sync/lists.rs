@@ -77,6 +77,13 @@ impl UserRoom {
         self.membership == "leave" && self.sender == user_id
     }
 
+    /// Whoever has left a room by themselves is told so once; so is who was banned from a room that
+    /// they were never in.
+    fn is_told_once(&self, user_id: &UserId) -> bool {
+        let is_stranger = self.membership == "ban" && self.joined_stream_ordering.is_none();
+        is_stranger || self.is_left_by_choice(user_id)
+    }
+
     /// The `bump_stamp`: how recent the room is to those who look at it.
     pub fn recency(&self) -> i64 {
         let bump_stamp = self.bump_stamp.filter(|_| self.is_joined());
@@ -176,15 +183,10 @@ impl Rooms<'_> {
         rooms
     }
 
-    /// Whoever has left a room by themselves is told so once. Who was banned from a room that they
-    /// were never in has nothing to do with it.
     fn is_listed(&self, room: &UserRoom) -> bool {
-        if room.membership == "ban" && room.joined_stream_ordering.is_none() {
-            return false;
-        }
         let is_news = self.since.is_some_and(|since| room.stream_ordering > since);
         let is_ignored = room.membership == "invite" && self.ignored.contains(&room.sender);
-        !is_ignored && (is_news || !room.is_left_by_choice(self.user_id))
+        !is_ignored && (is_news || !room.is_told_once(self.user_id))
     }
 
     fn matches(&self, filters: &ListFilters, room: &UserRoom) -> bool {
@@ -219,7 +221,7 @@ impl Rooms<'_> {
         list.filters.is_encrypted.is_none()
             && list.filters.spaces.is_none()
             && (rooms.is_empty() || list.ranges.iter().any(holds_all))
-            && !rooms.iter().any(|room| room.is_left_by_choice(self.user_id))
+            && !rooms.iter().any(|room| room.is_told_once(self.user_id))
     }
 }
 

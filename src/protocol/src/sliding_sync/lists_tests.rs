@@ -41,7 +41,7 @@ fn house() -> BTreeMap<OwnedRoomId, UserRoom> {
         rooms.push(joined);
     }
     rooms[3].joined_stream_ordering = Some(1);
-    rooms.push(room("never", "ban", other, 11));
+    rooms.push(room("never", "ban", other, 9));
     rooms.into_iter().map(|room| (room.room_id.clone(), room)).collect()
 }
 
@@ -97,6 +97,7 @@ fn who_has_left_is_told_so_once() {
     let at_once = view(Some(8), request);
     assert!(names(&at_once.lists["all"].rooms).contains(&"left"));
     assert!(!at_once.is_complete, "it will not be listed the next time");
+    assert!(names(&at_once.lists["all"].rooms).contains(&"never"), "who was invited learns of it");
 }
 
 #[test]
