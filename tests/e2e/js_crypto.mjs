@@ -130,22 +130,22 @@ export async function answersVerification(client) {
 }
 
 function showsSas(verifier) {
+  held.add(verifier);
   const shown = new Promise((resolve) => verifier.once(VerifierEvent.ShowSas, resolve));
   return { shown, done: verifier.verify() };
 }
 
-/** The library holds requests weakly: what nobody else knows is gone with its listeners. */
-const awaited = new Set();
+/** The library holds these weakly: what nobody else knows is gone with its listeners. */
+const held = new Set();
 
 function reaches(request, phase) {
-  awaited.add(request);
+  held.add(request);
   return new Promise((resolve, reject) => {
     const check = () => {
       if (request.phase === VerificationPhase.Cancelled) reject(new Error("cancelled"));
       else if (request.phase < phase) return;
       else resolve();
       request.off(VerificationRequestEvent.Change, check);
-      awaited.delete(request);
     };
     request.on(VerificationRequestEvent.Change, check);
     check();
