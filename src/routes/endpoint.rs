@@ -226,16 +226,17 @@ fn needs_token<R: Metadata>() -> bool {
 /// # Errors
 /// `M_NOT_JSON`, `M_BAD_JSON`, `M_INVALID_PARAM`, `M_MISSING_PARAM`.
 pub fn decode<R: IncomingRequest>(incoming: &Incoming) -> Result<R, ApiError> {
-    let (parts, body) = (incoming.http.method(), incoming.http.body());
-    let mut request = http::Request::new(()).into_parts().0;
-    request.method = parts.clone();
-    request.uri = incoming.http.uri().clone();
-    request.headers = incoming.http.headers().clone();
+    let body = incoming.http.body();
     // An empty body is an empty object: for most types ruma does the same.
     let read_as: &[u8] = if body.is_empty() && R::METHOD != Method::GET { b"{}" } else { body };
     let args: Vec<&str> = incoming.path_args.iter().map(String::as_str).collect();
-    let read = |body: &[u8]| {
-        let request = http::Request::from_parts(request.clone(), body);
+    let read = |read_as: &[u8]| {
+        let (method, uri) = (incoming.http.method(), incoming.http.uri());
+        let mut request = http::Request::builder().method(method).uri(uri);
+        if let Some(headers) = request.headers_mut() {
+            *headers = incoming.http.headers().clone();
+        }
+        let request = request.body(read_as).map_err(ApiError::internal)?;
         R::try_from_http_request(request, &args).map_err(|error| match error {
             FromHttpRequestError::Deserialization(error) => decode_error(body, &error),
             other => ApiError::bad_json(other.to_string()),

@@ -8,13 +8,12 @@ use ruma::api::client::filter::RoomEventFilter;
 use ruma::api::client::room::{get_event_by_timestamp::v1 as by_time, get_room_event::v3 as event};
 use ruma::api::path_builder::PathBuilder;
 use ruma::api::{Direction as RequestDirection, Metadata};
+use serde_json::json;
 
 use super::endpoint::{decode, json as answer_json};
 use super::room_messages::event_filter;
 use super::room_read::RoomRead;
 use super::{Access, Answer, Incoming, Route, batched, raw};
-use serde_json::json;
-
 use crate::error::ApiError;
 use crate::serving::{StoredEvent, VisibleEvent, read_state, state, timeline};
 use crate::storage::event_pages::{self, Direction};

@@ -5,14 +5,14 @@
 //! befallen it since is looked up each time, by the statement that would have read it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use myelin_protocol::self_destruction::self_destructs_ms;
 use ruma::events::TimelineEventType;
 use ruma::{OwnedEventId, OwnedRoomId};
 
-use super::StoredEvent;
+use super::{StoredEvent, Timeline};
 use crate::context::Context;
 use crate::storage::event_pages::StreamWindow;
 use crate::storage::events::HeldIds;
@@ -30,6 +30,16 @@ const STATE_EVENTS_MAX: usize = 100;
 
 /// Events by their ids.
 pub type HeldEvents = HashMap<OwnedEventId, StoredEvent>;
+
+/// What is remembered of rooms that are read.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Of their timelines.
+    pub latest: HeldEvents,
+    pub state: HeldEvents,
+    /// Those who sent `latest`.
+    pub members: HeldEvents,
+}
 
 /// Events by their rooms; those of rooms that were not asked for are forgotten first.
 #[derive(Default)]
@@ -99,6 +109,20 @@ impl EventMemory {
         self.of_rooms(room_ids, |room| &room.members, is_wanted)
     }
 
+    /// Memberships in rooms of those who sent any of these events.
+    pub fn members_of_senders<'a>(
+        &mut self,
+        room_ids: impl IntoIterator<Item = &'a OwnedRoomId>,
+        events: &HeldEvents,
+    ) -> HeldEvents {
+        let senders: HashSet<&str> =
+            events.values().map(|event| event.pdu.sender.as_str()).collect();
+        let is_of_sender = |event: &StoredEvent| {
+            event.pdu.state_key.as_deref().is_some_and(|member| senders.contains(member))
+        };
+        self.members(room_ids, is_of_sender)
+    }
+
     fn of_rooms<'a>(
         &mut self,
         room_ids: impl IntoIterator<Item = &'a OwnedRoomId>,
@@ -112,6 +136,12 @@ impl EventMemory {
             held.extend(wanted.take(STATE_EVENTS_MAX).map(by_id));
         }
         held
+    }
+
+    /// Remembers what may be remembered of what a chunk of rooms has brought.
+    pub fn keep_contents(&mut self, timeline: Option<&Timeline>, events: &HeldEvents) {
+        let timeline = timeline.into_iter().flat_map(|timeline| &timeline.events);
+        self.keep(timeline.chain(events.values()));
     }
 
     /// Remembers what may be remembered.

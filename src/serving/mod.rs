@@ -146,9 +146,7 @@ impl Timeline {
     /// # Errors
     /// If the rows are not of those statements.
     pub fn read(results: &mut Results) -> Result<Self, DatabaseError> {
-        let mut timeline = Self::read_judged(results)?;
-        aggregations::distribute(results.rows()?, &mut timeline.events);
-        Ok(timeline)
+        Self::read_unless_held(results, &HeldEvents::new())
     }
 
     /// As [`Timeline::read`], where the first statement is [`state_unless_held`].

@@ -187,7 +187,7 @@ impl SlidingSync<'_> {
             }
             let mut results = Results::new(self.context.batch(batch).await?);
             let mut contents = chunk.read(&mut results)?;
-            memory.borrow_mut().keep(contents.all_events());
+            memory.borrow_mut().keep_contents(contents.timeline.as_ref(), &contents.events);
             if index == 0 {
                 for extension in extensions.iter_mut() {
                     extension.read_contents(&ask, told, &mut results)?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one batch for all rooms of a chunk, whatever their number.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
 use myelin_protocol::filter::EventFilter;
@@ -10,7 +10,7 @@ use myelin_protocol::sliding_sync::{RequiredState, RoomPlan};
 use myelin_protocol::sync::{StateChange, StateIds};
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
-use crate::serving::event_memory::{EventMemory, HeldEvents};
+use crate::serving::event_memory::{EventMemory, Held};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::database::{DatabaseError, Results, Statement};
 use crate::storage::event_pages::{self, Excerpts, StreamWindow};
@@ -46,9 +46,7 @@ pub struct Chunk<'a> {
     pub excerpts: Vec<Excerpts>,
     user_id: &'a UserId,
     /// What is remembered of rooms that are new to the client.
-    latest: HeldEvents,
-    state: HeldEvents,
-    members: HeldEvents,
+    held: Held,
 }
 
 /// What a batch brought.
@@ -75,32 +73,29 @@ impl<'a> Chunk<'a> {
         let excerpt =
             |plan: &RoomPlan| (stream_window(plan), plan.config.timeline_limit as u32 + 1);
         let excerpts = event_pages::excerpts(told.map(excerpt));
-        let nothing = HeldEvents::new;
-        let (latest, state, members) = (nothing(), nothing(), nothing());
-        Self { plans, read, excerpts, user_id, latest, state, members }
+        Self { plans, read, excerpts, user_id, held: Held::default() }
     }
 
     /// Takes from memory what need not be read.
     pub fn take_held(&mut self, memory: &mut EventMemory) {
-        let new = self.ids(|plan| plan.is_initial() && plan.room.is_joined());
+        let new = self.plans.iter().filter(|plan| plan.is_initial() && plan.room.is_joined());
+        let new: HashMap<&OwnedRoomId, &RoomPlan> =
+            new.map(|plan| (&plan.room.room_id, plan)).collect();
         for Excerpts { windows, limit } in &self.excerpts {
-            let windows = windows.iter().filter(|window| new.contains(&window.room_id));
+            let windows = windows.iter().filter(|window| new.contains_key(&window.room_id));
             let windows: Vec<StreamWindow> = windows.cloned().collect();
-            self.latest.extend(memory.latest(&windows, *limit as usize));
+            self.held.latest.extend(memory.latest(&windows, *limit as usize));
         }
-        let senders = self.latest.values().map(|event| event.pdu.sender.to_string());
-        let senders: HashSet<String> = senders.collect();
-        let is_of_sender = |event: &StoredEvent| {
-            event.pdu.state_key.as_ref().is_some_and(|member| senders.contains(member))
-        };
-        self.members = memory.members(&new, is_of_sender);
-        let wants = |event: &StoredEvent| {
-            let plan = self.plan(&event.pdu.room_id);
-            let key = event.pdu.state_key.clone();
-            let key = key.map(|state_key| (event.pdu.event_type.to_string(), state_key));
-            plan.zip(key).is_some_and(|(plan, key)| plan.looked_up().wants(&key))
-        };
-        self.state = memory.state(&new, wants);
+        self.held.members = memory.members_of_senders(new.keys().copied(), &self.held.latest);
+        for (room_id, plan) in new {
+            let looked_up = plan.looked_up();
+            let is_wanted = |event: &StoredEvent| {
+                let key = event.pdu.state_key.clone();
+                let key = key.map(|state_key| (event.pdu.event_type.to_string(), state_key));
+                key.is_some_and(|key| looked_up.wants(&key))
+            };
+            self.held.state.extend(memory.state([room_id], is_wanted));
+        }
     }
 
     /// All statements, in the order in which [`Chunk::read`] takes their results.
@@ -115,7 +110,7 @@ impl<'a> Chunk<'a> {
             return batch;
         }
         let latest = event_pages::latest_of(&self.excerpts);
-        batch.push(serving::state_unless_held(latest, &self.latest));
+        batch.push(serving::state_unless_held(latest, &self.held.latest));
         let judged = event_pages::latest_of(&self.judged());
         batch.push(events::visibility(judged, self.user_id.as_str()));
         let shown = event_pages::latest_of(&self.excerpts);
@@ -123,11 +118,11 @@ impl<'a> Chunk<'a> {
         let (windows, filter) = (self.state_windows(), EventFilter::default());
         batch.push(sync::state_changes(&windows, 0, &filter, STATE_CHANGES_MAX));
         let required = sliding_sync::required_state(&self.wanted_state());
-        batch.push(serving::state_unless_held(required, &self.state));
+        batch.push(serving::state_unless_held(required, &self.held.state));
         let (left, filter) = self.left_state();
         batch.push(serving::state(state_groups::after_events(&left, &filter)));
         let members = sliding_sync::members_of_timelines(&self.lazy_excerpts());
-        batch.push(serving::state_unless_held(members, &self.members));
+        batch.push(serving::state_unless_held(members, &self.held.members));
         batch.push(sliding_sync::room_meta(&joined));
         batch.push(serving::state(sliding_sync::heroes(&joined, self.user_id)));
         let outside = self.ids(RoomPlan::is_from_outside);
@@ -153,13 +148,13 @@ impl<'a> Chunk<'a> {
         if self.plans.is_empty() {
             return Ok(contents);
         }
-        contents.timeline = Some(Timeline::read_unless_held(results, &self.latest)?);
+        contents.timeline = Some(Timeline::read_unless_held(results, &self.held.latest)?);
         for row in results.rows::<StateChangeRow>()? {
             contents.changes.entry(row.room_id.clone()).or_default().push(row.into());
         }
-        contents.add_base(serving::read_unless_held(results, &self.state)?);
+        contents.add_base(serving::read_unless_held(results, &self.held.state)?);
         contents.add_base(serving::read_state(results)?);
-        let members = serving::read_unless_held(results, &self.members)?;
+        let members = serving::read_unless_held(results, &self.held.members)?;
         contents.members = contents.add_events(members);
         let meta = results.rows::<RoomMetaRow>()?.into_iter();
         contents.meta = meta.map(|row| (row.room_id.clone(), row)).collect();
@@ -294,12 +289,6 @@ impl Contents {
             event_id
         };
         events.into_iter().map(keep).collect()
-    }
-
-    /// All events.
-    pub fn all_events(&self) -> impl Iterator<Item = &StoredEvent> {
-        let timeline = self.timeline.iter().flat_map(|timeline| &timeline.events);
-        timeline.chain(self.events.values())
     }
 
     /// Of these events those of one room.

@@ -207,7 +207,7 @@ impl Sync<'_> {
         }
         let mut results = Results::new(self.context.batch(statements).await?);
         let contents = chunk.read(self.wanted, &mut results)?;
-        memory.borrow_mut().keep(contents.all_events());
+        memory.borrow_mut().keep_contents(contents.timeline.as_ref(), &contents.events);
         Ok(contents)
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: one batch for all rooms of a chunk, whatever their number; a chunk is so small that
 //! a batch stays within its rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use myelin_protocol::client_event::STRIPPED_STATE_TYPES;
 use myelin_protocol::filter::pdu_matches;
@@ -11,9 +11,9 @@ use myelin_protocol::sync::device_lists::Meeting;
 use myelin_protocol::sync::{
     JoinedRoom, MeetingPlace, Member, RoomWindow, Section, StateChange, StateIds, Wanted,
 };
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, UserId};
 
-use crate::serving::event_memory::{self, EventMemory, HeldEvents};
+use crate::serving::event_memory::{self, EventMemory, Held, HeldEvents};
 use crate::serving::{self, StoredEvent, Timeline};
 use crate::storage::account_data::{self, InvitePermissionRow, RoomAccountDataRow};
 use crate::storage::database::{DatabaseError, Results, Statement};
@@ -68,14 +68,6 @@ pub struct Chunk {
     pub contents: Option<Contents>,
     /// What is remembered of rooms that are new to the client.
     pub held: Held,
-}
-
-/// What an isolate remembers of a chunk's rooms.
-#[derive(Debug, Default)]
-pub struct Held {
-    latest: HeldEvents,
-    state: HeldEvents,
-    members: HeldEvents,
 }
 
 /// What a batch brought.
@@ -230,11 +222,6 @@ impl Chunk {
         let streams: Vec<StreamWindow> = new().map(stream_window).collect();
         let latest = memory.latest(&streams, wanted.read_limit());
         let joined = || new().filter(|window| window.is_joined()).map(|window| &window.room_id);
-        let senders: HashSet<&OwnedUserId> = latest.values().map(|held| &held.pdu.sender).collect();
-        let is_of_sender = |event: &StoredEvent| {
-            let member = event.pdu.state_key.as_deref();
-            senders.iter().any(|sender| member == Some(sender.as_str()))
-        };
         // What comes with the timeline need not be looked up once more.
         let is_wanted = |event: &StoredEvent| {
             let is_wanted = pdu_matches(&wanted.filter.room.state, &event.pdu);
@@ -244,7 +231,7 @@ impl Chunk {
         let mut members = HeldEvents::new();
         if wanted.lazy_members {
             // They are looked up by what they sent.
-            members = memory.members(joined(), is_of_sender);
+            members = memory.members_of_senders(joined(), &latest);
         } else {
             state = memory.members(joined(), is_wanted);
         }
@@ -346,12 +333,6 @@ impl Contents {
     fn add_held(&mut self, rows: Vec<EventIdRow>, held: &HeldEvents) {
         let held = rows.iter().filter_map(|row| held.get(&row.event_id));
         self.add_events(held.cloned().collect());
-    }
-
-    /// All events.
-    pub fn all_events(&self) -> impl Iterator<Item = &StoredEvent> {
-        let timeline = self.timeline.iter().flat_map(|timeline| &timeline.events);
-        timeline.chain(self.events.values())
     }
 
     fn add_left(&mut self, events: Vec<StoredEvent>) {
